@@ -1,0 +1,235 @@
+"""One run becomes one commit: its folder of files as a tree, a root commit R, and an entry J in the writer's log.
+
+R has no parent, so nothing that happens to other runs changes its id. J has the parents `[previous J, R]`, the tree of
+R, and in its message the line that listings read. `ds run` is told "committed" only after every object, the ref and
+their folders are synced.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dstui_store.errors import StoreError
+from dstui_store.layout import private_folder
+from dstui_store.live import LiveRun
+from dstui_store.objects import FOLDER, REGULAR, Staging, TreeEntry
+from dstui_store.schema import FORMAT_VERSION, Json, RunRecord, dump_json, iso_time, json_number, to_line
+
+if TYPE_CHECKING:
+    from dstui_store.git import Git
+    from dstui_store.secrets import Masker
+
+LOG_WHOLE_BYTES = 16 << 20
+LOG_HEAD_BYTES = 1 << 20
+LOG_TAIL_BYTES = 14 << 20
+"""A longer log is stored as its first and its last part, with a line between that says what is missing."""
+
+JOURNAL_HEADER_BYTES = 32
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The content of one run's commit, ready to be written.
+
+    Attributes:
+        record: the run as listings show it, `commit` still None.
+        code_tree: object id of the stored code, or None.
+        files: name to content, names from `schema.RUN_ENTRIES`; `metrics/…` for the files of that folder.
+    """
+
+    record: RunRecord
+    code_tree: str | None
+    files: Mapping[str, bytes]
+
+
+def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> RunFiles:
+    """Reads a run's live folder into the files of its commit.
+
+    Args:
+        end: how it ended, the keys of `exit.json`.
+        masker: replaces the values of secret variables in config and log.
+
+    Raises:
+        StoreError: a journal or the log could not be read, or what was written of it does not read back the same.
+    """
+    files: dict[str, bytes] = {}
+    summary = _metrics(run, git.layout.root / "tmp", files)
+    artifacts = _log(run, git.layout.cas, files, masker)
+    config = masker.config(run.config())
+    code = dict(run.launch.get("code") or {})
+    record = LiveRun(run.folder, run.alive_file, run.launch, run.state, end).record(summary).replace(config=config)
+    files["config.json"] = dump_json({key: json_number(value) for key, value in config.items()})
+    files["meta.json"] = dump_json(_meta(run, record, end, code))
+    files["env.json"] = dump_json(run.launch.get("environment") or {})
+    if skipped := run.launch.get("skipped"):
+        files["skipped.json"] = dump_json(skipped)
+    if artifacts:
+        files["artifacts.json"] = dump_json(artifacts)
+    record = record.replace(size_bytes=sum(map(len, files.values())) + sum(int(item["size"]) for item in artifacts))
+    return RunFiles(record=record, code_tree=code.get("tree"), files=files)
+
+
+def stage(staging: Staging, content: RunFiles, author: str) -> tuple[str, str]:
+    """Writes R and everything below it; returns (commit, tree)."""
+    entries: list[TreeEntry] = []
+    metrics: list[TreeEntry] = []
+    for path, data in content.files.items():
+        folder, _, name = path.rpartition("/")
+        (metrics if folder == "metrics" else entries).append(TreeEntry(REGULAR, name, staging.blob(data)))
+    if metrics:
+        entries.append(TreeEntry(FOLDER, "metrics", staging.tree(metrics)))
+    if content.code_tree is not None:
+        entries.append(TreeEntry(FOLDER, "code", content.code_tree))
+    tree = staging.tree(entries)
+    record = content.record
+    title = f"ds run {_one_line(record.name)} {record.state}"
+    when = int(record.ended_at or record.started_at or 0)
+    return staging.commit(tree, [], f"{title}\n\nDs-Run: {record.id}\n", author, when), tree
+
+
+def stage_log_entry(staging: Staging, record: RunRecord, run_commit: str, tree: str, previous: str, author: str) -> str:
+    """Writes J, the log entry of one run."""
+    message = f"ds run {_one_line(record.name)} {record.state}\n\n{to_line(record)}\n"
+    when = int(record.ended_at or record.started_at or 0)
+    return staging.commit(tree, [previous, run_commit], message, author, when)
+
+
+def stage_operation(
+    staging: Staging, line: Mapping[str, Json], tree: str, previous: str, author: str, epoch: float
+) -> str:
+    """Writes J of an operation (tag, note, rename); it repeats the tree of the entry before."""
+    text = dump_json({"v": FORMAT_VERSION, **line}).decode()
+    return staging.commit(tree, [previous], f"ds {line['op']} {line['run']}\n\n{text}", author, int(epoch))
+
+
+def stage_first(staging: Staging, author: str, epoch: float) -> tuple[str, str]:
+    """Writes the first entry of a log: a root with the empty tree; returns (commit, tree)."""
+    tree = staging.tree([])
+    return staging.commit(tree, [], f"ds v{FORMAT_VERSION}\n", author, int(epoch)), tree
+
+
+def _metrics(run: LiveRun, temporary: Path, files: dict[str, bytes]) -> dict[str, Any]:
+    """Adds the Parquet files; returns the summary. A run without a point costs no Parquet library."""
+    journals = [path for path in run.journal.glob("*.dsj") if path.stat().st_size > JOURNAL_HEADER_BYTES]
+    if not journals:
+        return {}
+    from dstui_store import metrics
+
+    private_folder(temporary)
+    with tempfile.TemporaryDirectory(dir=temporary, suffix=f".{os.getpid()}") as folder:
+        compacted = metrics.compact(run.journal, Path(folder))
+        for name, path in compacted.files.items():
+            files[name] = path.read_bytes()
+    return dict(compacted.summary)
+
+
+def _log(run: LiveRun, cas: Path, files: dict[str, bytes], masker: Masker) -> list[dict[str, Json]]:
+    """Adds `log.gz`; a log too long for a commit goes whole to `cas/`, and the list says so."""
+    parts = [path for path in (run.folder / "log", *_tails(run.folder)) if path.exists()]
+    size = sum(path.stat().st_size for path in parts)
+    if size == 0:
+        return []
+    if size <= LOG_WHOLE_BYTES and len(parts) == 1:
+        files["log.gz"] = _compressed(masker.content(parts[0].read_bytes()))
+        return []
+    written = int(run.exit.get("log_bytes") or size)
+    head = _read_range(parts, 0, LOG_HEAD_BYTES)
+    tail = _read_range(parts, size - LOG_TAIL_BYTES, LOG_TAIL_BYTES)
+    missing = written - len(head) - len(tail)
+    middle = f"\n[dstui: {missing:,} bytes of output are not shown here; `ds logs` reads the whole if it was kept]\n"
+    files["log.gz"] = _compressed(masker.content(head + middle.encode() + tail))
+    return [_keep(parts, cas, masker)]
+
+
+def _keep(parts: Sequence[Path], cas: Path, masker: Masker) -> dict[str, Json]:
+    """Copies the log into `cas/` under its SHA-256, masked, in pieces; returns its line for `artifacts.json`."""
+    private_folder(cas)
+    digest, size = hashlib.sha256(), 0
+    descriptor, name = tempfile.mkstemp(dir=cas)
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            for path in parts:
+                with path.open("rb") as source:
+                    # By lines, so that no secret is cut in two between pieces.
+                    while lines := source.readlines(1 << 20):
+                        piece = masker.content(b"".join(lines))
+                        digest.update(piece)
+                        size += target.write(piece)
+            target.flush()
+            os.fsync(target.fileno())
+        final = cas / digest.hexdigest()[:2] / digest.hexdigest()
+        private_folder(final.parent)
+        Path(name).replace(final)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise StoreError(f"The log could not be kept in `{cas}`: {error.strerror}", hint="free some space") from error
+    return {"path": "log", "size": size, "sha256": digest.hexdigest(), "media": "text/plain"}
+
+
+def _meta(run: LiveRun, record: RunRecord, end: Mapping[str, Json], code: Mapping[str, Json]) -> dict[str, Json]:
+    launch = run.launch
+    return {
+        "schema": FORMAT_VERSION,
+        "id": record.id,
+        "number": record.number,
+        "name": record.name,
+        "experiment": record.experiment,
+        "state": record.state,
+        "stop_reason": record.stop_reason,
+        "exit_code": record.exit_code,
+        "signal": record.signal,
+        "command": list(record.command),
+        "cwd": launch.get("cwd"),
+        "started_at": iso_time(record.started_at),
+        "ended_at": iso_time(record.ended_at),
+        "duration_seconds": record.duration_seconds,
+        "user": record.user,
+        "host": record.host,
+        "writer": record.writer,
+        "tags": list(record.tags),
+        "notes": record.notes,
+        "parent_run": record.parent_run,
+        "private": bool(launch.get("private")),
+        "seed": launch.get("seed"),
+        "code": dict(code),
+        "usage": {key: end.get(key) for key in ("user_seconds", "system_seconds", "peak_rss_bytes", "strays")},
+        "log_bytes": end.get("log_bytes"),
+        "errors": run.errors()[:100],
+    }
+
+
+def _tails(folder: Path) -> list[Path]:
+    """The log's later segments in order."""
+    numbered = [(int(path.suffix[1:]), path) for path in folder.glob("log.tail.*") if path.suffix[1:].isdigit()]
+    return [path for _, path in sorted(numbered)]
+
+
+def _read_range(parts: Sequence[Path], start: int, length: int) -> bytes:
+    """`length` bytes from `start` of the parts taken as one file."""
+    chunks: list[bytes] = []
+    for path in parts:
+        size = path.stat().st_size
+        if start < size and length > 0:
+            with path.open("rb") as source:
+                source.seek(max(start, 0))
+                chunk = source.read(length)
+            chunks.append(chunk)
+            length -= len(chunk)
+        start = max(start - size, 0)
+    return b"".join(chunks)
+
+
+def _compressed(content: bytes) -> bytes:
+    # No time in the header: the same log gives the same blob.
+    return gzip.compress(content, compresslevel=6, mtime=0)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]

@@ -1,0 +1,433 @@
+"""The only place that starts git.
+
+Every call uses our own bare repository with one fixed environment, so neither the user's nor a foreign project's
+configuration, hooks, filters or attributes can run anything. What we read from a project's git dir is text.
+Verbs: only those of `VERBS`. The store's objects are read through one long-lived `cat-file --batch`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from dstui_store.errors import DamagedError, GitError, LimitError, NotAStoreError
+from dstui_store.layout import Layout, check_private, private_folder
+from dstui_store.objects import Staging, object_name, sync_folder
+from dstui_store.schema import OBJECT_ID
+
+VERBS = frozenset(
+    {
+        "ls-files",
+        "ls-tree",
+        "diff-tree",
+        "update-index",
+        "write-tree",
+        "pack-objects",
+        "update-ref",
+        "for-each-ref",
+        "rev-list",
+    }
+    | {"cat-file", "config", "fsck", "version"}
+)
+"""What git is ever asked for. None of these runs a hook, a filter or a program of the project."""
+
+OLDEST_GIT = (2, 30)
+
+DEADLINE_SECONDS = 120.0
+"""A local git call that takes longer is ended; the slowest honest one is the first pack of a huge project."""
+
+REF = re.compile(r"refs/ds/[a-z0-9][a-z0-9._/-]*")
+
+STORE_CONFIG = """\
+[core]
+\trepositoryformatversion = {version}
+\tfilemode = true
+\tbare = true
+\thooksPath = /dev/null
+\tattributesFile = /dev/null
+\tfsmonitor = false
+\tsymlinks = false
+\tprotectNTFS = true
+\tprotectHFS = true
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[protocol]
+\tallow = never
+[transfer]
+\tfsckObjects = true
+[commit]
+\tgpgSign = false
+"""
+SHA256_CONFIG = "[extensions]\n\tobjectFormat = sha256\n"
+
+
+def git_program() -> str:
+    """The absolute path of git, from the absolute entries of PATH only.
+
+    Raises:
+        GitError: there is none.
+    """
+    path = os.pathsep.join(entry for entry in os.environ.get("PATH", "").split(os.pathsep) if entry.startswith("/"))
+    program = shutil.which("git", path=path)
+    if program is None:
+        raise GitError("git was not found on PATH", hint="install git 2.30 or newer (Debian: `apt install git`)")
+    return program
+
+
+@cache
+def git_version() -> tuple[int, ...]:
+    """The version of git, e.g. (2, 39, 5).
+
+    Raises:
+        GitError: git is missing or older than 2.30.
+    """
+    text = subprocess.run([git_program(), "version"], capture_output=True, check=False, env={"LC_ALL": "C"}).stdout
+    found = re.search(rb"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    version = tuple(int(part) for part in found.groups() if part) if found else ()
+    if version < OLDEST_GIT:
+        raise GitError(
+            f"git {'.'.join(map(str, version)) or 'of unknown version'} is too old", hint="install 2.30 or newer"
+        )
+    return version
+
+
+@dataclass
+class Git:
+    """Our bare repository: made once, checked at each opening."""
+
+    layout: Layout
+    algorithm: str = "sha1"
+    _reader: _ObjectReader | None = field(default=None, repr=False)
+    _mutex: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def open(cls, layout: Layout, *, create: bool) -> Git | None:
+        """The repository of a layout; None when there is none and `create` is false.
+
+        Raises:
+            NotAStoreError: something else, or somebody else's, lies at its place.
+            GitError: git is missing or too old.
+        """
+        if not layout.store_git.exists():
+            if not create:
+                return None
+            git_version()
+            _create(layout)
+        _check(layout.store_git)
+        text = (layout.store_git / "config").read_text()
+        algorithm = "sha256" if "objectFormat = sha256" in text else "sha1"
+        return cls(layout=layout, algorithm=algorithm)
+
+    @property
+    def objects(self) -> Path:
+        """The object database."""
+        return self.layout.store_git / "objects"
+
+    @property
+    def empty_tree(self) -> str:
+        """The id of the tree without entries; it is in every store of ours."""
+        return object_name("tree", b"", self.algorithm)
+
+    @property
+    def hex_length(self) -> int:
+        """Length of an object id: 40 or 64."""
+        return 64 if self.algorithm == "sha256" else 40
+
+    def staging(self) -> Staging:
+        """A fresh staging folder for objects on their way in."""
+        private_folder(self.layout.quarantine)
+        return Staging(self.layout.quarantine, self.objects, self.algorithm)
+
+    def run(
+        self,
+        verb: str,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        config: Sequence[str] = (),
+        keep_descriptor: int | None = None,
+    ) -> bytes:
+        """The output of one git call.
+
+        Args:
+            config: `key=value` pairs for this call; values must have been checked.
+            keep_descriptor: a lock that git inherits, so that it is free only when both are dead.
+
+        Raises:
+            GitError: git failed or took too long; the message holds its last words.
+        """
+        if verb not in VERBS:
+            raise GitError(f"git {verb} is not a call that the store makes")
+        command = [git_program(), *(part for pair in config for part in ("-c", pair)), verb, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                input=stdin,
+                capture_output=True,
+                check=False,
+                timeout=DEADLINE_SECONDS,
+                env={**local_environment(self.layout.store_git), **(environment or {})},
+                pass_fds=() if keep_descriptor is None else (keep_descriptor,),
+                start_new_session=True,
+                cwd=(environment or {}).get("GIT_WORK_TREE", self.layout.store_git),
+            )
+        except subprocess.TimeoutExpired as error:
+            raise GitError(f"git {verb} took longer than {DEADLINE_SECONDS:.0f} s") from error
+        if done.returncode != 0:
+            words = " ".join(done.stderr.decode("utf-8", "replace").split())
+            raise GitError(f"git {verb} failed: {words[:400] or f'exit code {done.returncode}'}")
+        return done.stdout
+
+    def object(self, name: str, *, limit: int, kind: str | None = None) -> bytes:
+        """The content of one object, its bytes checked against its name.
+
+        Raises:
+            DamagedError: missing, of another kind, or its bytes do not match its name.
+            LimitError: larger than `limit` bytes.
+        """
+        if not OBJECT_ID.fullmatch(name):
+            raise DamagedError(f"`{name[:80]}` is no object id")
+        with self._mutex:
+            if self._reader is None:
+                self._reader = _ObjectReader(self.layout.store_git)
+            found_kind, content = self._reader.read(name, limit)
+        if kind is not None and found_kind != kind:
+            raise DamagedError(f"Object {name[:12]} is a {found_kind}, not a {kind}")
+        if object_name(found_kind, content, self.algorithm) != name:
+            raise DamagedError(f"Object {name[:12]} does not hold the bytes that its name stands for")
+        return content
+
+    def tree(self, name: str, *, limit: int = 16 << 20) -> list[tuple[int, str, str]]:
+        """(mode, name, object id) of each entry of a tree; names as given, hostile ones included."""
+        content = self.object(name, limit=limit, kind="tree")
+        entries: list[tuple[int, str, str]] = []
+        at, size = 0, self.hex_length // 2
+        while at < len(content):
+            space, end = content.find(b" ", at), content.find(b"\0", at)
+            if not at < space < end or end + 1 + size > len(content):
+                raise DamagedError(f"Tree {name[:12]} is malformed")
+            mode = int(content[at:space], 8) if content[at:space].isdigit() else 0
+            entries.append((mode, os.fsdecode(content[space + 1 : end]), content[end + 1 : end + 1 + size].hex()))
+            at = end + 1 + size
+        return entries
+
+    def refs(self, *prefixes: str) -> dict[str, str]:
+        """Refs below the prefixes with their object ids; names that ours never have are left out."""
+        output = self.run("for-each-ref", "--format=%(objectname) %(refname)", *prefixes)
+        found: dict[str, str] = {}
+        for line in output.decode("utf-8", "replace").splitlines():
+            oid, _, ref = line.partition(" ")
+            if REF.fullmatch(ref) and ".." not in ref and OBJECT_ID.fullmatch(oid):
+                found[ref] = oid
+        return found
+
+    def read_ref(self, ref: str) -> str | None:
+        """The object id of a ref of ours, read as a file (packed ones too); None when it does not exist."""
+        try:
+            text = (self.layout.store_git / ref).read_text().strip()
+        except FileNotFoundError:
+            return self._packed_ref(ref)
+        except OSError as error:
+            raise GitError(f"Cannot read the ref `{ref}`: {error.strerror}") from error
+        if OBJECT_ID.fullmatch(text):
+            return text
+        # A ref file emptied by a power cut: the log entry it named is still there, and `doctor` names it.
+        raise DamagedError(f"The ref `{ref}` holds no object id")
+
+    def update_ref(self, ref: str, new: str, old: str | None, lock: int) -> None:
+        """Moves a ref from `old` to `new`, durably, or fails; call it under the store's lock only."""
+        path = self.layout.store_git / ref
+        # Whoever made a leftover lock is dead: git inherits our lock's descriptor, and we hold it now.
+        path.with_name(path.name + ".lock").unlink(missing_ok=True)
+        self.run("update-ref", "--end-of-options", ref, new, old or "0" * self.hex_length, keep_descriptor=lock)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        folder = path.parent
+        while folder != self.layout.store_git:
+            sync_folder(folder)
+            folder = folder.parent
+
+    def close(self) -> None:
+        """Ends the reading process, if there is one."""
+        with self._mutex:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
+    def _packed_ref(self, ref: str) -> str | None:
+        try:
+            lines = (self.layout.store_git / "packed-refs").read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        return next((line.split()[0] for line in lines if line.endswith(f" {ref}")), None)
+
+
+class _ObjectReader:
+    """Two long-lived `cat-file`: one tells sizes, one gives contents; 0.1 ms an object instead of a process each."""
+
+    def __init__(self, store_git: Path) -> None:
+        self._sizes = _batch(store_git, "--batch-check")
+        self._contents = _batch(store_git, "--batch")
+
+    def read(self, name: str, limit: int) -> tuple[str, bytes]:
+        """(kind, content); the size is asked before the content is read."""
+        kind, size = _ask(self._sizes, name)
+        if size > limit:
+            raise LimitError(f"Object {name[:12]} in bytes", size, limit)
+        _ask(self._contents, name)
+        assert self._contents.stdout is not None
+        return kind, self._contents.stdout.read(size + 1)[:size]
+
+    def close(self) -> None:
+        for process in (self._sizes, self._contents):
+            process.communicate()
+
+
+def _batch(store_git: Path, option: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [git_program(), "cat-file", option],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=local_environment(store_git),
+        start_new_session=True,
+        cwd=store_git,
+    )
+
+
+def _ask(process: subprocess.Popen[bytes], name: str) -> tuple[str, int]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(name.encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError as error:
+        raise GitError("git cat-file ended unexpectedly") from error
+    answer = process.stdout.readline().split()
+    if len(answer) != 3:
+        raise DamagedError(f"Object {name[:12]} is missing from the store")
+    return answer[1].decode(), int(answer[2])
+
+
+def local_environment(store_git: Path) -> dict[str, str]:
+    """The one environment of local git work: no variable, config, hook or protocol of anyone else."""
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "GIT_DIR": str(store_git),
+        "LC_ALL": "C",
+        "HOME": "/nonexistent",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+        "SSH_ASKPASS": "",
+        "GIT_PAGER": "cat",
+        "GIT_EDITOR": "false",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_PROTOCOL_FROM_USER": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+    }
+
+
+def read_config(git: Git, path: Path) -> Iterator[tuple[str, str]]:
+    """(key, value) of a git configuration file, as data: includes are not followed. Nothing for a missing file."""
+    if not path.is_file():
+        return
+    try:
+        output = git.run("config", "-f", str(path), "--no-includes", "-z", "--list")
+    except GitError:
+        return
+    for item in output.decode("utf-8", "surrogateescape").split("\0"):
+        key, _, value = item.partition("\n")
+        if key:
+            yield key, value
+
+
+def quoted_alternate(path: str) -> str:
+    """One entry of GIT_ALTERNATE_OBJECT_DIRECTORIES; quoted, or a colon in the path would split it."""
+    if '"' not in path and ":" not in path and "\\" not in path and "\n" not in path:
+        return path
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _create(layout: Layout) -> None:
+    """Makes the repository by hand in a folder beside it and renames it in: whole or not at all."""
+    if layout.common_dir is not None and layout.root.is_relative_to(layout.common_dir):
+        # `ds/` is shared by all users of the clone; each one's own folder below it is 0700.
+        layout.root.parent.mkdir(mode=0o755, exist_ok=True)
+    private_folder(layout.root)
+    algorithm = _project_algorithm(layout)
+    temporary = layout.root / f"store.git.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name in ("objects/pack", "objects/info", "refs/ds", "info"):
+        (temporary / name).mkdir(mode=0o700, parents=True)
+    temporary.chmod(0o700)
+    (temporary / "HEAD").write_text("ref: refs/heads/none\n")
+    (temporary / "config").write_text(_config_text(algorithm))
+    (temporary / "config").chmod(0o600)
+    objects = temporary / "objects"
+    with Staging(temporary, objects, algorithm) as staging:
+        staging.tree([])
+        staging.publish()
+    try:
+        temporary.rename(layout.store_git)
+    except OSError as error:
+        # Another process was faster; its repository serves as well.
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not layout.store_git.exists():
+            raise GitError(f"Cannot make `{layout.store_git}`: {error.strerror}") from error
+    sync_folder(layout.root)
+
+
+def _config_text(algorithm: str) -> str:
+    if algorithm == "sha256":
+        return STORE_CONFIG.format(version=1) + SHA256_CONFIG
+    return STORE_CONFIG.format(version=0)
+
+
+def _project_algorithm(layout: Layout) -> str:
+    if layout.common_dir is None:
+        return "sha1"
+    try:
+        text = (layout.common_dir / "config").read_text(errors="replace").lower()
+    except OSError:
+        return "sha1"
+    return "sha256" if re.search(r"^\s*objectformat\s*=\s*sha256\s*$", text, re.MULTILINE) else "sha1"
+
+
+def _check(store_git: Path) -> None:
+    """Refuses a repository that is not byte for byte one of ours: archives may carry a planted one.
+
+    Raises:
+        NotAStoreError: the reason, and what to do.
+    """
+    hint = f"move `{store_git.parent}` away to start a fresh store"
+    for path in (store_git.parent, store_git, store_git / "config", store_git / "objects", store_git / "refs"):
+        try:
+            check_private(path, path.lstat())
+        except FileNotFoundError as error:
+            raise NotAStoreError(f"`{path}` is missing", hint=hint) from error
+    if store_git.stat().st_mode & 0o077:
+        raise NotAStoreError(f"`{store_git}` is open to others", hint=f"chmod 700 `{store_git}`")
+    if (store_git / "config").read_text() not in (_config_text("sha1"), _config_text("sha256")):
+        raise NotAStoreError(f"`{store_git / 'config'}` is not the configuration that dstui writes", hint=hint)
+    for name in ("commondir", "config.worktree", "info/attributes", "objects/info/alternates", "hooks"):
+        if os.path.lexists(store_git / name):
+            raise NotAStoreError(f"`{store_git / name}` does not belong into a store of dstui", hint=hint)

@@ -1,0 +1,442 @@
+"""A SQLite cache of every log entry, so that listings start no git. Safe to delete: it is rebuilt from the refs.
+
+Freshness is told by the names, sizes and times of the ref files; a moved ref is read from its old tip on, or whole
+when its history was rewritten. A run on two chains with the same commit is one row. `version` of a row grows with each
+change, so a reader asks for what is newer than it has.
+Not thread-safe: one connection for each thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dstui_store.errors import DamagedError, FormatError, StoreError
+from dstui_store.schema import Json, MetricSummary, RunRecord, from_json, parse_line, to_json
+
+if TYPE_CHECKING:
+    from dstui_store.git import Git
+
+INDEX_VERSION = 1
+"""Schema of the cache; another one in the file = rebuilt."""
+
+PARAM, METRIC = 0, 1
+
+CHAINS = ("refs/ds/p/", "refs/ds/r/")
+"""The chains that hold runs: this clone's own, and those fetched from others."""
+
+_SCHEMA = """
+CREATE TABLE run(
+  row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, commit_id TEXT NOT NULL, writer TEXT, number INTEGER, name TEXT,
+  experiment TEXT, state TEXT, stop_reason TEXT, exit_code INTEGER, signal INTEGER, user TEXT, host TEXT, started REAL,
+  ended REAL, duration REAL, size INTEGER, sweep TEXT, trial INTEGER, parent_run TEXT, notes TEXT,
+  deleted INTEGER NOT NULL DEFAULT 0, version INTEGER NOT NULL, record TEXT NOT NULL);
+CREATE INDEX run_version ON run(version);
+CREATE INDEX run_started ON run(started);
+CREATE INDEX run_commit ON run(commit_id);
+CREATE TABLE key(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE(kind, name));
+CREATE TABLE param(key INTEGER, row INTEGER, num REAL, text TEXT, PRIMARY KEY(key, row)) WITHOUT ROWID;
+CREATE TABLE metric(key INTEGER, row INTEGER, last REAL, min REAL, max REAL, step INTEGER, count INTEGER,
+  PRIMARY KEY(key, row)) WITHOUT ROWID;
+CREATE TABLE tag(row INTEGER, tag TEXT, PRIMARY KEY(row, tag)) WITHOUT ROWID;
+CREATE TABLE op(run TEXT, field TEXT, value TEXT, time REAL, writer TEXT, PRIMARY KEY(run, field)) WITHOUT ROWID;
+CREATE TABLE tip(ref TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE damage(oid TEXT PRIMARY KEY, ref TEXT, message TEXT) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One change to a run that is already stored: the newest (time, writer) of a (run, field) counts.
+
+    `field` is `name`, `notes`, `deleted` or `tag:TAG`; `value` is its new value as JSON (true or false for a tag).
+    """
+
+    run: str
+    field: str
+    value: Json
+    time: float
+    writer: str
+
+
+class Index:
+    """The cache of one store."""
+
+    def __init__(self, git: Git, path: Path, *, read_only: bool = False) -> None:
+        self._git = git
+        self._path = path
+        self._read_only = read_only
+        self._database = self._open()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._database.close()
+
+    def sync(self) -> int:
+        """Takes in what the refs gained since the last time; returns the version of the newest change.
+
+        Raises:
+            StoreError: the refs could not be read.
+        """
+        seen = self._signature()
+        if self._meta("signature") != seen and not self._read_only:
+            try:
+                with self._database:
+                    self._database.execute("BEGIN IMMEDIATE")
+                    self._take_in(self._git.refs(*CHAINS))
+                    self._set_meta("signature", seen)
+            except sqlite3.OperationalError as error:
+                raise StoreError(f"The index is busy: {error}", hint="try again; it is only a cache") from error
+        return self.version()
+
+    def version(self) -> int:
+        """Version of the newest change, 0 when there is none."""
+        found = self._database.execute("SELECT max(version) FROM run").fetchone()[0]
+        return int(found or 0)
+
+    def records(self, *, since: int = 0, limit: int | None = None) -> Iterator[RunRecord]:
+        """Runs that are not deleted, newest start first."""
+        rows = self._database.execute(
+            "SELECT record, commit_id, notes FROM run WHERE deleted = 0 AND version > ? "
+            "ORDER BY started DESC, number DESC, row DESC LIMIT ?",
+            (since, -1 if limit is None else limit),
+        )
+        for text, commit, notes in rows:
+            yield from_json(json.loads(text)).replace(commit=commit, notes=notes or "")
+
+    def json_lines(self, limit: int | None = None) -> list[tuple[str, str]]:
+        """(record as JSON text, commit) of runs that are not deleted, newest start first; no object is made."""
+        return self._database.execute(
+            "SELECT record, commit_id FROM run WHERE deleted = 0 ORDER BY started DESC, number DESC, row DESC LIMIT ?",
+            (-1 if limit is None else limit,),
+        ).fetchall()
+
+    def record(self, run: str) -> RunRecord | None:
+        """One run by its whole id, deleted ones too."""
+        found = self._database.execute("SELECT record, commit_id, notes FROM run WHERE id = ?", (run,)).fetchone()
+        if found is None:
+            return None
+        return from_json(json.loads(found[0])).replace(commit=found[1], notes=found[2] or "")
+
+    def find(self, condition: str, values: Sequence[Any]) -> list[str]:
+        """Ids of runs under an SQL condition on the table `run`, newest first; conditions are ours, values are data."""
+        rows = self._database.execute(
+            f"SELECT id FROM run WHERE deleted = 0 AND ({condition}) ORDER BY started DESC, number DESC, row DESC",
+            values,
+        )
+        return [row[0] for row in rows]
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one reading statement of ours on the cache; values are data."""
+        return self._database.execute(sql, values).fetchall()
+
+    def data_version(self) -> int:
+        """Changes whenever another process has written the cache."""
+        return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+
+    def operations(self, run: str) -> dict[str, Json]:
+        """Field to value of every operation on a run, for runs that have no commit yet."""
+        rows = self._database.execute("SELECT field, value FROM op WHERE run = ?", (run,))
+        return {name: json.loads(value) for name, value in rows}
+
+    def last_number(self, writer: str) -> int:
+        """The highest run number of a writer, 0 when it has none."""
+        found = self._database.execute("SELECT max(number) FROM run WHERE writer = ?", (writer,)).fetchone()[0]
+        return int(found or 0)
+
+    def count(self) -> int:
+        """Number of runs that are not deleted."""
+        return int(self._database.execute("SELECT count(*) FROM run WHERE deleted = 0").fetchone()[0])
+
+    def keys(self) -> dict[str, list[str]]:
+        """Names of params and metrics that any run has: `{"param": [...], "metric": [...]}`."""
+        rows = self._database.execute("SELECT kind, name FROM key ORDER BY name").fetchall()
+        return {
+            "param": [name for kind, name in rows if kind == PARAM],
+            "metric": [name for kind, name in rows if kind == METRIC],
+        }
+
+    def damages(self) -> list[tuple[str, str, str]]:
+        """(object id, ref, message) of log entries that could not be read."""
+        return self._database.execute("SELECT oid, ref, message FROM damage ORDER BY ref").fetchall()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if self._read_only or (isinstance(error, sqlite3.OperationalError) and "locked" in str(error)):
+                raise StoreError(f"The index `{self._path}` cannot be read: {error}") from error
+            # Only a cache: a file that is no database of ours is set aside for nothing, and made anew.
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._read_only:
+            database = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=10, isolation_level=None)
+            database.execute("SELECT count(*) FROM meta")
+            return database
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        os.close(descriptor)
+        database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
+        if database.execute("PRAGMA user_version").fetchone()[0] != INDEX_VERSION:
+            database = self._make(database)
+        database.execute("PRAGMA synchronous = NORMAL")
+        return database
+
+    def _make(self, database: sqlite3.Connection) -> sqlite3.Connection:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("BEGIN IMMEDIATE")
+        # Asked again under the lock: another process may have made it meanwhile.
+        if database.execute("PRAGMA user_version").fetchone()[0] != INDEX_VERSION:
+            names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (name,) in names:
+                database.execute(f'DROP TABLE "{name}"')
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {INDEX_VERSION}")
+        database.execute("COMMIT")
+        return database
+
+    def _signature(self) -> str:
+        """What the ref files look like from outside; equal means that no ref moved."""
+        seen: list[list[object]] = []
+        store_git = self._git.layout.store_git
+        for path in (store_git / "packed-refs", *_ref_files(store_git / "refs" / "ds")):
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
+            seen.append([str(path.relative_to(store_git)), found.st_ino, found.st_size, found.st_mtime_ns])
+        return json.dumps(seen)
+
+    def _take_in(self, refs: Mapping[str, str]) -> None:
+        known = dict(self._database.execute("SELECT ref, oid FROM tip").fetchall())
+        moved = {
+            ref: list(_chain(self._git, tip, known.get(ref))) for ref, tip in refs.items() if known.get(ref) != tip
+        }
+        rewritten = any(
+            ref in known and (not entries or entries[-1].parents[:1] != (known[ref],)) for ref, entries in moved.items()
+        )
+        if rewritten or known.keys() - refs.keys():
+            # What a rewritten or removed chain alone held must go too, so everything is read anew.
+            self._forget()
+            moved = {ref: list(_chain(self._git, tip, None)) for ref, tip in refs.items()}
+        writer = _Writer(self._database, self.version() + 1)
+        for ref in sorted(moved):
+            for entry in reversed(moved[ref]):
+                writer.take(ref, entry)
+            self._database.execute("INSERT OR REPLACE INTO tip VALUES (?, ?)", (ref, refs[ref]))
+        writer.finish()
+
+    def _forget(self) -> None:
+        for table in ("run", "param", "metric", "tag", "op", "tip", "damage", "key"):
+            self._database.execute(f"DELETE FROM {table}")
+
+    def _meta(self, name: str) -> str | None:
+        found = self._database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def _set_meta(self, name: str, value: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One log entry of a chain, as read."""
+
+    oid: str
+    parents: tuple[str, ...]
+    line: str
+
+
+class _Writer:
+    """Puts log entries into the tables, in batches of one transaction."""
+
+    def __init__(self, database: sqlite3.Connection, version: int) -> None:
+        self._database = database
+        self._version = version
+        self._keys = {(kind, name): key for key, kind, name in database.execute("SELECT id, kind, name FROM key")}
+        self._new_keys: list[tuple[int, int, str]] = []
+        self._params: list[tuple[int, int, float | None, str | None]] = []
+        self._metrics: list[tuple[int, int, float | None, float | None, float | None, int | None, int]] = []
+        self._tags: list[tuple[int, str]] = []
+        self._touched: set[str] = set()
+
+    def take(self, ref: str, entry: Entry) -> None:
+        if not entry.line:
+            return
+        try:
+            data = parse_line(entry.line)
+            if data.get("op") == "run":
+                self._take_run(entry, from_json(data))
+            else:
+                self._take_operation(operation_of(data))
+        except (DamagedError, FormatError) as error:
+            self._database.execute("INSERT OR REPLACE INTO damage VALUES (?, ?, ?)", (entry.oid, ref, error.message))
+
+    def finish(self) -> None:
+        """Writes what is gathered, then applies the operations of every run touched."""
+        execute_many = self._database.executemany
+        execute_many("INSERT INTO key VALUES (?, ?, ?)", self._new_keys)
+        execute_many("INSERT OR REPLACE INTO param VALUES (?, ?, ?, ?)", sorted(self._params, key=_key_and_row))
+        execute_many(
+            "INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?, ?, ?, ?)", sorted(self._metrics, key=_key_and_row)
+        )
+        execute_many("INSERT OR IGNORE INTO tag VALUES (?, ?)", self._tags)
+        for run in self._touched:
+            self._apply(run)
+
+    def _take_run(self, entry: Entry, record: RunRecord) -> None:
+        if len(entry.parents) != 2:
+            raise DamagedError("A run's log entry does not name its commit")
+        commit = entry.parents[1]
+        values = (
+            *(record.id, commit, record.writer, record.number, record.name, record.experiment, record.state),
+            *(record.stop_reason, record.exit_code, record.signal, record.user, record.host, record.started_at),
+            *(record.ended_at, record.duration_seconds, record.size_bytes, record.sweep, record.trial),
+            *(record.parent_run, record.notes, self._version, json.dumps(to_json(record))),
+        )
+        # The first chain that has a run wins; a second one can add nothing to it but its operations.
+        row = self._database.execute(
+            "INSERT OR IGNORE INTO run(id, commit_id, writer, number, name, experiment, state, stop_reason, exit_code,"
+            " signal, user, host, started, ended, duration, size, sweep, trial, parent_run, notes, version, record)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING row",
+            values,
+        ).fetchone()
+        if row is not None:
+            self._take_values(row[0], record)
+            self._touched.add(record.id)
+
+    def _take_values(self, row: int, record: RunRecord) -> None:
+        for name, value in record.config.items():
+            self._params.append((self._key(PARAM, name), row, *param_columns(value)))
+        for name, summary in record.summary.items():
+            self._metrics.append((self._key(METRIC, name), row, *_metric_columns(summary)))
+        self._tags += [(row, tag) for tag in record.tags]
+
+    def _take_operation(self, operation: Operation) -> None:
+        value = json.dumps(operation.value)
+        self._database.execute(
+            "INSERT INTO op VALUES (?, ?, ?, ?, ?) ON CONFLICT(run, field) DO UPDATE SET"
+            " value = excluded.value, time = excluded.time, writer = excluded.writer"
+            " WHERE (excluded.time, excluded.writer) > (op.time, op.writer)",
+            (operation.run, operation.field, value, operation.time, operation.writer),
+        )
+        self._touched.add(operation.run)
+
+    def _apply(self, run: str) -> None:
+        operations = self._database.execute("SELECT field, value, writer FROM op WHERE run = ?", (run,)).fetchall()
+        found = self._database.execute("SELECT row, record, writer, notes FROM run WHERE id = ?", (run,)).fetchone()
+        if not operations or found is None:
+            return
+        row, text, owner, notes = found
+        # Only a run's own writer may rename or delete it.
+        allowed = {
+            name: json.loads(value)
+            for name, value, writer in operations
+            if writer == owner or name not in {"name", "deleted"}
+        }
+        record = apply_operations(from_json(json.loads(text)).replace(notes=notes or ""), allowed)
+        self._database.execute("DELETE FROM tag WHERE row = ?", (row,))
+        self._database.executemany("INSERT INTO tag VALUES (?, ?)", [(row, tag) for tag in record.tags])
+        self._database.execute(
+            "UPDATE run SET name = ?, notes = ?, deleted = ?, record = ?, version = ? WHERE row = ?",
+            (record.name, record.notes, bool(allowed.get("deleted")), json.dumps(to_json(record)), self._version, row),
+        )
+
+    def _key(self, kind: int, name: str) -> int:
+        key = self._keys.get((kind, name))
+        if key is None:
+            key = self._keys[kind, name] = len(self._keys) + 1
+            self._new_keys.append((key, kind, name))
+        return key
+
+
+def apply_operations(record: RunRecord, operations: Mapping[str, Json]) -> RunRecord:
+    """The record with tags, notes and name as later operations left them."""
+    tags = dict.fromkeys(record.tags)
+    for name, value in operations.items():
+        if name.startswith("tag:"):
+            if value:
+                tags[name[4:]] = None
+            else:
+                tags.pop(name[4:], None)
+    return record.replace(
+        tags=tuple(sorted(tags)),
+        notes=str(operations.get("notes", record.notes)),
+        name=str(operations.get("name", record.name)),
+    )
+
+
+def operation_of(data: Mapping[str, Json]) -> Operation:
+    """The operation that a log line describes.
+
+    Raises:
+        DamagedError: a field is missing or of another type.
+    """
+    names = {"tag": "tag:", "untag": "tag:", "note": "notes", "rename": "name", "del": "deleted", "undel": "deleted"}
+    op, run, time, writer = data.get("op"), data.get("run"), data.get("time"), data.get("writer")
+    if not isinstance(run, str) or not isinstance(writer, str) or not isinstance(time, int | float):
+        raise DamagedError("An operation's log entry lacks its run, time or writer")
+    if not isinstance(op, str) or op not in names:
+        raise FormatError(f"An operation `{str(op)[:40]}` is not known to this dstui")
+    value = {"tag": True, "untag": False, "del": True, "undel": False}.get(op, data.get("value"))
+    name = names[op] + (str(data.get("tag")) if names[op] == "tag:" else "")
+    return Operation(run=run, field=name, value=value, time=float(time), writer=writer)
+
+
+def param_columns(value: Json) -> tuple[float | None, str | None]:
+    """(number, text) of a config value; a bool is a number too, so that it sorts."""
+    if isinstance(value, bool):
+        return float(value), str(value).lower()
+    if isinstance(value, int | float):
+        return (float(value) if abs(value) < 1e300 else None), None
+    return None, value if isinstance(value, str) else json.dumps(value)
+
+
+def _metric_columns(
+    summary: MetricSummary,
+) -> tuple[float | None, float | None, float | None, int | None, int]:
+    values = [getattr(summary, item.name) for item in fields(summary)]
+    last, low, high, step, count = values
+    # SQLite stores NaN as NULL; the record's own JSON keeps which it was.
+    return last, low, high, step, count
+
+
+def _key_and_row(columns: tuple[Any, ...]) -> tuple[int, int]:
+    return columns[0], columns[1]
+
+
+def _chain(git: Git, tip: str, old: str | None) -> Iterator[Entry]:
+    """Entries from `tip` back to (without) `old`, first parents only."""
+    arguments = ["--first-parent", "--format=%x01%H%x00%P%x00%B%x00", tip]
+    if old is not None:
+        arguments.append(f"^{old}")
+    output = git.run("rev-list", *arguments, "--")
+    for record in output.split(b"\0\n"):
+        _, found, rest = record.partition(b"\x01")
+        if not found:
+            continue
+        oid, parents, message = rest.split(b"\0", 2)
+        _, _, body = message.partition(b"\n\n")
+        line = body.split(b"\n", 1)[0]
+        yield Entry(oid.decode(), tuple(parents.decode().split()), line.decode("utf-8", "replace"))
+
+
+def _ref_files(folder: Path) -> Iterable[Path]:
+    try:
+        items = sorted(os.scandir(folder), key=lambda item: item.name)
+    except FileNotFoundError:
+        return
+    for item in items:
+        if item.is_dir(follow_symlinks=False):
+            yield from _ref_files(Path(item.path))
+        else:
+            yield Path(item.path)

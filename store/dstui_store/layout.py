@@ -1,0 +1,247 @@
+"""Where a project's store is, found without starting git.
+
+Beside a git repository that we may write: `<git common dir>/ds/<uid>/`, so linked worktrees share one store. Else (no
+git, a bare repository, a read-only `.git`): `$XDG_DATA_HOME/dstui/<name>-<8 hex>/`, named after the project's path.
+On a network file system the index, locks and sockets go to a folder of this machine (`Layout.local`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import stat
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from dstui_store.errors import NotAStoreError, StoreError
+
+NETWORK_FILE_SYSTEMS = re.compile(
+    r"nfs|nfs4|cifs|smb3|smbfs|lustre|gpfs|beegfs|ceph|9p|afs|glusterfs|fuse(\..*)?|fuseblk"
+)
+"""Types of /proc/self/mountinfo on which locks and SQLite's shared memory cannot be trusted."""
+
+PROJECT_MARK = "dstui.toml"
+"""The file that marks a project's folder where there is no git."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one project and its store.
+
+    Attributes:
+        project: top of the work tree, or the project's folder without git.
+        root: the store's folder, on the project's file system where possible.
+        local: the same on this machine's own disk; differs from `root` only on a network file system.
+        git_dir: the project's own git dir, only ever read; None without git.
+        common_dir: where its objects and refs are; differs from `git_dir` in a linked worktree.
+    """
+
+    project: Path
+    root: Path
+    local: Path
+    git_dir: Path | None
+    common_dir: Path | None
+
+    @cached_property
+    def store_git(self) -> Path:
+        """Our own bare repository."""
+        return self.root / "store.git"
+
+    @cached_property
+    def live(self) -> Path:
+        """The folder of running runs."""
+        return self.root / "live"
+
+    @cached_property
+    def quarantine(self) -> Path:
+        """The folder of object directories being filled."""
+        return self.root / "quarantine"
+
+    @cached_property
+    def cas(self) -> Path:
+        """Bytes by their SHA-256, too big for a commit."""
+        return self.root / "cas"
+
+    @cached_property
+    def lock(self) -> Path:
+        """Locked for every publish and every ref update."""
+        return self.local / "lock"
+
+    @cached_property
+    def index(self) -> Path:
+        """The SQLite cache; safe to delete."""
+        return self.local / "index.sqlite"
+
+    @cached_property
+    def writer_file(self) -> Path:
+        """Who this clone on this machine is, and its last run number."""
+        return self.root / "writer" / machine_id()
+
+    def alive(self, run: str) -> Path:
+        """The file whose lock says that a run's keeper lives."""
+        folder = self.live if self.root == self.local else self.local / "live"
+        return folder / run / "alive"
+
+    @property
+    def snapshot_refused(self) -> str | None:
+        """Why this project's files are never stored, or None: a home or root folder is no project."""
+        if self.project == Path(self.project.anchor):
+            return "the project is the root folder"
+        if self.project == Path.home().resolve():
+            return "the project is your home folder"
+        return None
+
+
+def locate(start: Path | None = None) -> Layout:
+    """The layout of the project that `start` (default: the current folder) lies in; makes nothing.
+
+    Raises:
+        StoreError: `start` is not a folder.
+    """
+    here = (start or Path.cwd()).resolve()
+    if not here.is_dir():
+        raise StoreError(f"`{here}` is not a folder", hint="start in the project's folder")
+    found = _find_git(here)
+    if found is None:
+        project = _marked(here) or here
+        return _layout(project, _data_folder(project), None, None)
+    project, git_dir, common_dir = found
+    root = common_dir / "ds" / str(os.getuid())
+    if not _may_hold(common_dir, root):
+        root = _data_folder(project)
+    return _layout(project, root, git_dir, common_dir)
+
+
+def private_folder(path: Path) -> None:
+    """Makes a folder of mode 0700 (parents too), or checks that an existing one is ours alone.
+
+    Raises:
+        NotAStoreError: a link, another owner, or open to others.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise StoreError(f"Cannot make `{path}`: {error.strerror}", hint="check the folder's owner and mode") from error
+    check_private(path, found)
+    if found.st_mode & 0o777 != 0o700:
+        path.chmod(0o700)
+
+
+def check_private(path: Path, found: os.stat_result) -> None:
+    """Refuses a file or folder that others planted or can change.
+
+    Raises:
+        NotAStoreError: a link, another owner, or writable by others.
+    """
+    if stat.S_ISLNK(found.st_mode):
+        raise NotAStoreError(f"`{path}` is a link", hint="remove it: a store is never reached through a link")
+    if found.st_uid != os.getuid():
+        raise NotAStoreError(f"`{path}` belongs to uid {found.st_uid}, not to you ({os.getuid()})")
+    if found.st_mode & 0o022:
+        raise NotAStoreError(
+            f"`{path}` can be changed by others (mode {found.st_mode & 0o777:o})", hint=f"chmod go-w `{path}`"
+        )
+
+
+@cache
+def machine_id() -> str:
+    """16 hex digits that tell this machine from others: machine id and host name, hashed.
+
+    `DSTUI_MACHINE_ID` overrides it, for containers that get a new host name at every start.
+    """
+    given = os.environ.get("DSTUI_MACHINE_ID")
+    if given:
+        return hashlib.sha256(given.encode()).hexdigest()[:16]
+    parts = [socket.gethostname()]
+    for name in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            parts.append(Path(name).read_text().strip())
+            break
+        except OSError:
+            continue
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def file_system_type(path: Path) -> str:
+    """The type of the file system that `path` (or its nearest existing parent) is on, or ""."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    best, best_length = "", -1
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        columns = left.split()
+        mount_point = Path(columns[4].encode().decode("unicode_escape"))
+        if columns[2] == wanted:
+            return right.split()[0]
+        # btrfs and overlays answer stat with a device that stands in no mount line.
+        if path.is_relative_to(mount_point) and len(mount_point.parts) > best_length:
+            best, best_length = right.split()[0], len(mount_point.parts)
+    return best
+
+
+def _layout(project: Path, root: Path, git_dir: Path | None, common_dir: Path | None) -> Layout:
+    local = root
+    if NETWORK_FILE_SYSTEMS.fullmatch(file_system_type(root)):
+        name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        local = Path(f"/var/tmp/dstui-{os.getuid()}") / name
+    return Layout(project=project, root=root, local=local, git_dir=git_dir, common_dir=common_dir)
+
+
+def _data_folder(project: Path) -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    digest = hashlib.sha256(os.fsencode(project)).hexdigest()[:8]
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", project.name)[:64] or "root"
+    return Path(base) / "dstui" / f"{name}-{digest}"
+
+
+def _marked(here: Path) -> Path | None:
+    return next((folder for folder in (here, *here.parents) if (folder / PROJECT_MARK).is_file()), None)
+
+
+def _find_git(here: Path) -> tuple[Path, Path, Path] | None:
+    """(work tree, git dir, common dir) of the nearest repository with a work tree."""
+    for folder in (here, *here.parents):
+        git_dir = _git_dir(folder / ".git")
+        if git_dir is not None:
+            return folder, git_dir, _common_dir(git_dir)
+    return None
+
+
+def _git_dir(path: Path) -> Path | None:
+    try:
+        if path.is_dir():
+            candidate = path.resolve()
+        else:
+            text = path.read_bytes()[:4096].decode("utf-8", "surrogateescape")
+            if not text.startswith("gitdir:"):
+                return None
+            candidate = (path.parent / text[len("gitdir:") :].strip()).resolve()
+        return candidate if (candidate / "HEAD").is_file() else None
+    except OSError:
+        return None
+
+
+def _common_dir(git_dir: Path) -> Path:
+    try:
+        text = (git_dir / "commondir").read_bytes()[:4096].decode("utf-8", "surrogateescape").strip()
+    except OSError:
+        return git_dir
+    return (git_dir / text).resolve()
+
+
+def _may_hold(common_dir: Path, root: Path) -> bool:
+    """Whether the store can be at `root`: it is there already, or the nearest existing parent is writable."""
+    for folder in (root, root.parent, common_dir):
+        if folder.exists():
+            return os.access(folder, os.W_OK | os.X_OK)
+    return False

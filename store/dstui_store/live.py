@@ -1,0 +1,310 @@
+"""Runs that are going on: one folder each, written by the launcher, the keeper and the script.
+
+Whether a run lives is judged on its own machine only, by the lock that its keeper holds and by the identity of its
+process (pid and start time); never by age. A run of another machine or of another pid namespace is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dstui_store.errors import StoreError
+from dstui_store.layout import Layout, machine_id, private_folder
+from dstui_store.objects import sync_folder
+from dstui_store.schema import RUN_ID, Json, RunRecord
+
+MAX_JSON_BYTES = 4 << 20
+
+
+class Liveness(enum.Enum):
+    """What can be said of a live folder from here."""
+
+    ALIVE = "alive"
+    """Its keeper lives, or its command still does."""
+    STARTING = "starting"
+    """Its launcher lives and the keeper has not spoken yet."""
+    ENDED = "ended"
+    """The keeper wrote how it ended; only the commit is missing."""
+    DEAD = "dead"
+    """Keeper and command are gone without a word."""
+    NEVER = "never"
+    """The launcher died before the keeper started; nothing ran."""
+    ELSEWHERE = "elsewhere"
+    """Another machine's, or another pid namespace's: not for us to judge."""
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """One folder of `live/`, read at one moment. The JSON objects are as their writers left them."""
+
+    folder: Path
+    alive_file: Path
+    launch: Mapping[str, Json]
+    state: Mapping[str, Json]
+    exit: Mapping[str, Json]
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.folder.name
+
+    @property
+    def journal(self) -> Path:
+        """The folder of its journals."""
+        return self.folder / "journal"
+
+    @property
+    def last_sign(self) -> float | None:
+        """When its keeper was last seen, seconds since the epoch."""
+        return _number(self.state.get("heartbeat_at")) or _number(self.launch.get("created_at"))
+
+    def liveness(self) -> Liveness:
+        """Whether it lives, as far as can be told from here."""
+        machine = self.state.get("machine") or self.launch.get("machine")
+        if machine != machine_id():
+            return Liveness.ELSEWHERE
+        if not self.state and not self.exit:
+            return self._before_keeper()
+        with lock_alive(self.alive_file, shared=True) as free:
+            if not free:
+                return Liveness.ALIVE
+        # Read anew: the keeper may have written its last word between our reading and its unlocking.
+        if (self.folder / "exit.json").exists():
+            return Liveness.ENDED
+        if self.state.get("boot") != boot_id():
+            return Liveness.DEAD
+        if self.state.get("pid_namespace") != pid_namespace():
+            return Liveness.ELSEWHERE
+        return Liveness.ALIVE if _lives(self.state, "pid", "start_ticks") else Liveness.DEAD
+
+    def _before_keeper(self) -> Liveness:
+        if self.launch.get("boot") == boot_id():
+            if self.launch.get("pid_namespace") != pid_namespace():
+                return Liveness.ELSEWHERE
+            if _lives(self.launch, "launcher_pid", "launcher_start_ticks"):
+                return Liveness.STARTING
+            with lock_alive(self.alive_file, shared=True) as free:
+                if not free:
+                    return Liveness.STARTING
+        return Liveness.NEVER
+
+    def config(self) -> dict[str, Json]:
+        """Params: those of the launcher, then those that the script's processes declared, later wins."""
+        values = dict(self.launch.get("config") or {})
+        for path in sorted(self.journal.glob("*.config")):
+            for line in _lines(path):
+                with contextlib.suppress(ValueError, TypeError, AttributeError):
+                    values.update(json.loads(line)["values"])
+        return values
+
+    def errors(self) -> list[str]:
+        """What could not be tracked, one line each."""
+        return [line.decode("utf-8", "replace") for line in _lines(self.folder / "errors")]
+
+    def record(self, summary: Mapping[str, Any] | None = None) -> RunRecord:
+        """The run as listings show it while it has no commit."""
+        launch = self.launch
+        started = _number(self.state.get("started_at")) or _number(launch.get("created_at"))
+        return RunRecord(
+            id=self.id,
+            number=int(launch.get("number") or 0),
+            name=str(launch.get("name") or self.id[:5]),
+            experiment=launch.get("experiment"),
+            state=str(self.exit.get("state") or "running"),
+            stop_reason=self.exit.get("stop_reason"),
+            exit_code=self.exit.get("exit_code"),
+            signal=self.exit.get("signal"),
+            command=tuple(launch.get("command") or ()),
+            started_at=started,
+            ended_at=_number(self.exit.get("ended_at")),
+            duration_seconds=_number(self.exit.get("duration_seconds")),
+            user=str(launch.get("user") or ""),
+            host=str(launch.get("host") or ""),
+            writer=str(launch.get("writer") or ""),
+            config=self.config(),
+            summary=dict(summary or {}),
+            tags=tuple(launch.get("tags") or ()),
+            notes=str(launch.get("notes") or ""),
+            parent_run=launch.get("parent_run"),
+        )
+
+
+def create(layout: Layout, run: str, launch: Mapping[str, Json]) -> tuple[Path, int]:
+    """Makes `live/<run>/` with its launch record; returns the folder and the held lock of `alive`.
+
+    The lock is the launcher's until the keeper inherits the descriptor, so there is no moment without a holder.
+    """
+    private_folder(layout.live)
+    building = layout.live / f".{run}"
+    building.mkdir(mode=0o700)
+    (building / "journal").mkdir(mode=0o700)
+    alive = layout.alive(run)
+    alive_building = building / "alive" if alive.parent.parent == layout.live else alive
+    private_folder(alive_building.parent)
+    descriptor = os.open(alive_building, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    write_json(building / "launch.json", {**launch, **identity("launcher_pid", "launcher_start_ticks")})
+    building.rename(layout.live / run)
+    return layout.live / run, descriptor
+
+
+def scan(layout: Layout) -> Iterator[LiveRun]:
+    """Every live run of the store, oldest first; folders that cannot be read are passed over."""
+    try:
+        names = sorted(name for name in os.listdir(layout.live) if RUN_ID.fullmatch(name))
+    except FileNotFoundError:
+        return
+    found = [run for run in (read(layout, name) for name in names) if run is not None]
+    yield from sorted(found, key=lambda run: _number(run.launch.get("created_at")) or 0.0)
+
+
+def read(layout: Layout, run: str) -> LiveRun | None:
+    """One live run, or None when its folder is gone or holds no launch record."""
+    folder = layout.live / run
+    launch = read_json(folder / "launch.json")
+    if not launch:
+        return None
+    return LiveRun(
+        folder=folder,
+        alive_file=layout.alive(run),
+        launch=launch,
+        state=read_json(folder / "state.json"),
+        exit=read_json(folder / "exit.json"),
+    )
+
+
+@contextlib.contextmanager
+def lock_alive(path: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Tries the lock of a run's `alive` file without waiting; yields whether it was free, holds it meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        yield True
+        return
+    except OSError as error:
+        raise StoreError(f"Cannot read `{path}`: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def remove(layout: Layout, run: str) -> None:
+    """Removes a live folder; it is renamed first, so that half a folder never looks like a run."""
+    private_folder(layout.root / "tmp")
+    gone = layout.root / "tmp" / f"{run}.{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        (layout.live / run).rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+    if layout.local != layout.root:
+        shutil.rmtree(layout.alive(run).parent, ignore_errors=True)
+
+
+def sweep(layout: Layout) -> None:
+    """Removes what a crash left of folders being made or removed."""
+    if (layout.root / "tmp").is_dir():
+        for path in (layout.root / "tmp").iterdir():
+            owner = path.name.rsplit(".", 1)[-1]
+            if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
+                shutil.rmtree(path, ignore_errors=True)
+    if layout.live.is_dir():
+        for path in layout.live.iterdir():
+            if not path.name.startswith("."):
+                continue
+            with lock_alive(path / "alive") as free:
+                launch = read_json(path / "launch.json")
+                if free and launch and not _lives(launch, "launcher_pid", "launcher_start_ticks"):
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def identity(pid_key: str, ticks_key: str) -> dict[str, Json]:
+    """Who this process is on this machine, for a JSON record."""
+    return {
+        "machine": machine_id(),
+        "boot": boot_id(),
+        "pid_namespace": pid_namespace(),
+        pid_key: os.getpid(),
+        ticks_key: start_ticks(os.getpid()),
+    }
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot (field 22 of its stat), or None when it is gone.
+
+    With the pid it names one process for the time of a boot. A zombie counts as gone.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = text[text.rfind(b")") + 2 :].split()
+    return None if fields[0] in {b"Z", b"X"} else int(fields[19])
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def pid_namespace() -> int:
+    """The inode of our pid namespace: pids of another one mean nothing here."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
+def write_json(path: Path, data: Mapping[str, Json]) -> None:
+    """Writes one JSON file whole or not at all, durably."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, json.dumps(data).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Json]:
+    """The object of a JSON file of a live folder; empty when it is missing, too large or no object."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            return {}
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _lives(record: Mapping[str, Json], pid_key: str, ticks_key: str) -> bool:
+    pid = record.get(pid_key)
+    return isinstance(pid, int) and pid > 0 and start_ticks(pid) == record.get(ticks_key) is not None
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes()[:MAX_JSON_BYTES].splitlines()
+    except OSError:
+        return []
+
+
+def _number(value: Json) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

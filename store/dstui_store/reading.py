@@ -1,0 +1,318 @@
+"""Reading one run: its commit's entries, or the live folder of a run that has no commit yet.
+
+Everything here may have been written by somebody else: names, modes, sizes and object bytes are checked, and a run
+that breaks a limit is refused by name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dstui_store import live
+from dstui_store.errors import DamagedError, GitError, LimitError, RunNotFoundError
+from dstui_store.git import Git, quoted_alternate
+from dstui_store.objects import FOLDER, GITLINK, REGULAR
+from dstui_store.schema import OBJECT_ID, RUN_ENTRIES, Json, load_json
+
+if TYPE_CHECKING:
+    from dstui_store.index import Index
+    from dstui_store.layout import Layout
+    from dstui_store.metrics import Series
+
+MIN_SHOWN_ID = 5
+MAX_JSON_BYTES = 1 << 20
+MAX_LOG_BYTES = 16 << 20
+MAX_METRICS_BYTES = 64 << 20
+MAX_DIFF_BYTES = 16 << 20
+MAX_CODE_FILES = 50_000
+MAX_CODE_DEPTH = 50
+
+
+class RunReading(ABC):
+    """The reading half of a `Store`."""
+
+    layout: Layout
+
+    @property
+    @abstractmethod
+    def git(self) -> Git:
+        """The repository; made when it is not there yet."""
+
+    @property
+    @abstractmethod
+    def index(self) -> Index:
+        """The index, synced by whoever asks for rows."""
+
+    def blob(self, run: str, entry: str) -> bytes:
+        """The bytes of one entry of a run's commit, e.g. `meta.json`, `metrics.parquet`, `metrics/1.parquet`.
+
+        Raises:
+            RunNotFoundError: the run has no commit.
+            DamagedError: no such entry, or it is damaged.
+            LimitError: larger than every reader admits.
+        """
+        entries = self.entries(run)
+        if entry not in entries:
+            raise DamagedError(f"Run `{run[:MIN_SHOWN_ID]}` has no `{entry}`")
+        limit = (
+            MAX_METRICS_BYTES if entry.endswith(".parquet") else MAX_LOG_BYTES if entry == "log.gz" else MAX_JSON_BYTES
+        )
+        return self.git.object(entries[entry], limit=limit, kind="blob")
+
+    def entries(self, run: str) -> dict[str, str]:
+        """Entry names of a run's commit with their object ids; `code` is a tree, `metrics/…` are expanded.
+
+        Raises:
+            DamagedError: names or modes that the format does not know.
+        """
+        found: dict[str, str] = {}
+        for mode, name, oid in self.git.tree(self._tree_of(run), limit=1 << 16):
+            if name not in RUN_ENTRIES or mode != (FOLDER if name in {"code", "metrics"} else REGULAR):
+                raise DamagedError(f"Run `{run[:MIN_SHOWN_ID]}` holds an entry that no run may hold: {name[:40]!r}")
+            if name == "metrics":
+                found.update(self._metric_entries(oid))
+            else:
+                found[name] = oid
+        return found
+
+    def json(self, run: str, entry: str) -> dict[str, Json]:
+        """One of the JSON objects of a run's commit, empty when the run has none of that name."""
+        if entry not in self.entries(run):
+            return {}
+        data = load_json(self.blob(run, entry))
+        if not isinstance(data, dict):
+            raise DamagedError(f"`{entry}` of run `{run[:MIN_SHOWN_ID]}` is no object")
+        return data
+
+    def skipped(self, run: str) -> list[dict[str, Json]]:
+        """Files that the snapshot left out: `{"path", "size", "reason"}`."""
+        found = live.read(self.layout, run)
+        data = found.launch.get("skipped") if found is not None else self._json_list(run, "skipped.json")
+        return [item for item in data or [] if isinstance(item, dict)]
+
+    def meta(self, run: str) -> dict[str, Json]:
+        """`meta.json` of a run, or what a live one would write."""
+        found = live.read(self.layout, run)
+        if found is not None:
+            return {**found.launch, "errors": found.errors(), "code": found.launch.get("code") or {}}
+        return self.json(run, "meta.json")
+
+    def environment(self, run: str) -> dict[str, Json]:
+        """`env.json` of a run."""
+        found = live.read(self.layout, run)
+        return dict(found.launch.get("environment") or {}) if found is not None else self.json(run, "env.json")
+
+    def config(self, run: str) -> dict[str, Json]:
+        """All params of a run, those too many for a listing included."""
+        found = live.read(self.layout, run)
+        return found.config() if found is not None else self.json(run, "config.json")
+
+    def log(self, run: str) -> bytes:
+        """The output of a run as stored, exact bytes; of a live run what there is so far, its last 16 MiB.
+
+        Raises:
+            LimitError: over 16 MiB decompressed.
+        """
+        found = live.read(self.layout, run)
+        if found is not None:
+            return _tail_of(found.folder / "log", MAX_LOG_BYTES)
+        if "log.gz" not in self.entries(run):
+            return b""
+        kept = self._kept_log(run)
+        return kept.read_bytes() if kept is not None else _inflate(self.blob(run, "log.gz"))
+
+    def metrics(self, run: str, keys: list[str] | None = None) -> dict[str, Series]:
+        """The points of a run by metric, in time order; `keys` limits which.
+
+        Raises:
+            DamagedError: the stored metrics cannot be read.
+        """
+        from dstui_store import journal, metrics
+
+        found = live.read(self.layout, run)
+        if found is not None:
+            series = journal.read(found.journal).series()
+            return {key: value for key, value in series.items() if keys is None or key in keys}
+        names = [name for name in self.entries(run) if name.startswith("metrics") and name.endswith(".parquet")]
+        return metrics.read({name: self.blob(run, name) for name in names}, keys=keys)
+
+    def code_files(self, run: str) -> dict[str, str]:
+        """Path to blob of a run's code, submodules left out; errors as `code_entries`."""
+        return {path: oid for path, (mode, oid) in self.code_entries(run).items() if mode != GITLINK}
+
+    def code_entries(self, run: str) -> dict[str, tuple[int, str]]:
+        """Path to (mode, object id) of a run's code; submodules have mode 160000.
+
+        Raises:
+            DamagedError: a name that no checkout may have.
+            LimitError: more files, or deeper, than every reader admits.
+        """
+        tree = self.code_tree(run)
+        files: dict[str, tuple[int, str]] = {}
+        if tree is not None:
+            self._walk(tree, "", 0, files)
+        return files
+
+    def code_tree(self, run: str) -> str | None:
+        """Object id of a run's code tree, None when nothing was stored."""
+        found = live.read(self.layout, run)
+        if found is not None:
+            tree = (found.launch.get("code") or {}).get("tree")
+            return tree if isinstance(tree, str) else None
+        return self.entries(run).get("code")
+
+    def code_blob(self, object_id: str) -> bytes:
+        """The bytes of one code file, at most 64 MiB."""
+        return self.git.object(object_id, limit=MAX_METRICS_BYTES, kind="blob")
+
+    def code_diff(self, old: str | None, new: str | None) -> bytes:
+        """The unified diff between two code trees (None = nothing), as git writes it; no filter or driver runs.
+
+        Raises:
+            LimitError: larger than 16 MiB.
+        """
+        if old == new:
+            return b""
+        empty = self.git.empty_tree
+        output = self.git.run(
+            "diff-tree",
+            "-r",
+            "-p",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-color",
+            "--find-renames",
+            "--end-of-options",
+            old or empty,
+            new or empty,
+        )
+        if len(output) > MAX_DIFF_BYTES:
+            raise LimitError("The difference in bytes", len(output), MAX_DIFF_BYTES)
+        return output
+
+    def base_tree(self, run: str) -> str | None:
+        """The tree of the project's commit that a run's code was based on, when the project's git still has it."""
+        commit = (self.meta(run).get("code") or {}).get("commit")
+        if not isinstance(commit, str) or not OBJECT_ID.fullmatch(commit) or self.layout.common_dir is None:
+            return None
+        try:
+            output = self.git.run(
+                "cat-file",
+                "--batch-check=%(objectname) %(objecttype)",
+                stdin=f"{commit}^{{tree}}\n".encode(),
+                environment=self._with_project(),
+            )
+        except GitError:
+            return None
+        name, _, kind = output.decode().strip().partition(" ")
+        return name if kind == "tree" else None
+
+    def code_changes(self, run: str) -> bytes:
+        """The unified diff between the project's commit and what a run's code really was; empty when it was clean.
+
+        Raises:
+            DamagedError: the project's git lacks that commit.
+        """
+        base, tree = self.base_tree(run), self.code_tree(run)
+        if base is None:
+            raise DamagedError("The commit that this run was based on is not in the project's git")
+        if base == tree:
+            return b""
+        return self.git.run(
+            "diff-tree",
+            "-r",
+            "-p",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-color",
+            "--end-of-options",
+            base,
+            tree or self.git.empty_tree,
+            environment=self._with_project(),
+        )[:MAX_DIFF_BYTES]
+
+    def _with_project(self) -> dict[str, str]:
+        assert self.layout.common_dir is not None
+        return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted_alternate(str(self.layout.common_dir / "objects"))}
+
+    def _tree_of(self, run: str) -> str:
+        record = self.index.record(run)
+        if record is None:
+            self.index.sync()
+            record = self.index.record(run)
+        if record is None or record.commit is None:
+            raise RunNotFoundError(run)
+        head = self.git.object(record.commit, limit=1 << 14, kind="commit").split(b"\n", 1)[0]
+        return head.removeprefix(b"tree ").decode("ascii", "replace")
+
+    def _metric_entries(self, tree: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for mode, name, oid in self.git.tree(tree, limit=1 << 16):
+            if mode != REGULAR or not re.fullmatch(r"([1-7]|long|ranks)\.parquet", name):
+                raise DamagedError(f"A run's metrics hold an entry that they may not hold: {name[:40]!r}")
+            found[f"metrics/{name}"] = oid
+        return found
+
+    def _json_list(self, run: str, entry: str) -> list[Json]:
+        if entry not in self.entries(run):
+            return []
+        data = load_json(self.blob(run, entry))
+        return data if isinstance(data, list) else []
+
+    def _kept_log(self, run: str) -> Path | None:
+        """The whole log in `cas/`, when the commit holds only its ends and the bytes are here and right."""
+        for item in self._json_list(run, "artifacts.json"):
+            if isinstance(item, dict) and item.get("path") == "log" and isinstance(item.get("sha256"), str):
+                name = item["sha256"]
+                path = self.layout.cas / name[:2] / name
+                if re.fullmatch(r"[0-9a-f]{64}", name) and path.is_file() and _sha256(path) == name:
+                    return path
+        return None
+
+    def _walk(self, tree: str, prefix: str, depth: int, files: dict[str, tuple[int, str]]) -> None:
+        if depth > MAX_CODE_DEPTH:
+            raise LimitError("The depth of a run's code", depth, MAX_CODE_DEPTH)
+        for mode, name, oid in self.git.tree(tree):
+            if name in {"", ".", ".."} or "/" in name or "\0" in name or name.lower() == ".git":
+                raise DamagedError(f"A run's code holds a name that no checkout may have: {name[:40]!r}")
+            if mode == FOLDER:
+                self._walk(oid, f"{prefix}{name}/", depth + 1, files)
+            else:
+                files[prefix + name] = (mode, oid)
+            if len(files) > MAX_CODE_FILES:
+                raise LimitError("The number of files of a run's code", len(files), MAX_CODE_FILES)
+
+
+def _tail_of(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as source:
+            source.seek(max(0, path.stat().st_size - limit))
+            return source.read(limit)
+    except FileNotFoundError:
+        return b""
+
+
+def _inflate(content: bytes) -> bytes:
+    """The gzip content, at most 16 MiB; counted while it grows, so that a bomb stops early."""
+    try:
+        with gzip.open(io.BytesIO(content)) as source:
+            data = source.read(MAX_LOG_BYTES + 1)
+    except (OSError, EOFError, ValueError) as error:
+        raise DamagedError(f"A run's log is damaged: {error}") from error
+    if len(data) > MAX_LOG_BYTES:
+        raise LimitError("A run's log in bytes", len(data), MAX_LOG_BYTES)
+    return data
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

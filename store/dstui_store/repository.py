@@ -1,0 +1,441 @@
+"""The store of one project: the one object through which runs are begun, ended, found and read.
+
+`Store.open` finds the place, checks that it is ours, and makes nothing until a run begins. Every listing merges the
+committed runs (index) with the live ones; a dead live run of this machine is committed before it is listed.
+Not thread-safe: one Store for each thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from dstui_store import commit, live, naming, snapshot
+from dstui_store.errors import (
+    LockedError,
+    RunNotFoundError,
+    StoreError,
+)
+from dstui_store.git import Git
+from dstui_store.index import Index, apply_operations
+from dstui_store.layout import Layout, locate, machine_id, private_folder
+from dstui_store.live import Liveness, LiveRun
+from dstui_store.objects import Staging, sweep_stagings
+from dstui_store.reading import RunReading
+from dstui_store.secrets import Masker
+
+if TYPE_CHECKING:
+    from dstui_store.schema import Json, MetricSummary, RunRecord
+    from dstui_store.snapshot import Snapshot
+
+LOCK_SECONDS = 30.0
+
+EXIT_LOST = "the keeper is gone without a record: killed, or the machine went down"
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run that begins: its live folder is there, its command not yet started.
+
+    Attributes:
+        alive: descriptor of the held `alive` lock, for the keeper to inherit; the launcher closes its own copy after.
+    """
+
+    id: str
+    number: int
+    folder: Path
+    alive: int
+
+
+class Store(RunReading):
+    """Runs of one project. Made by `Store.open`."""
+
+    def __init__(self, layout: Layout, git: Git | None, *, read_only: bool = False) -> None:
+        self.layout = layout
+        self._git = git
+        self._index: Index | None = None
+        self._read_only = read_only
+
+    @classmethod
+    def open(cls, start: Path | None = None, *, create: bool = False, read_only: bool = False) -> Store:
+        """The store of the project that `start` (default: the current folder) lies in.
+
+        Args:
+            create: make it on disk when it is not there yet; without it an absent store reads as empty.
+            read_only: never write: no index, no commit of dead runs.
+
+        Raises:
+            StoreError: the place is somebody else's, or git is missing.
+        """
+        layout = locate(start)
+        store = cls(layout, Git.open(layout, create=create), read_only=read_only)
+        if create:
+            store._prepare()
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the reading process and closes the index."""
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+        if self._git is not None:
+            self._git.close()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the store is on disk."""
+        return self._git is not None
+
+    @property
+    def git(self) -> Git:
+        """The repository; made when it is not there yet."""
+        if self._git is None:
+            self._git = Git.open(self.layout, create=True)
+            self._prepare()
+        assert self._git is not None
+        return self._git
+
+    @property
+    def index(self) -> Index:
+        """The index, synced by whoever asks for rows."""
+        if self._index is None:
+            private_folder(self.layout.local)
+            self._index = Index(self.git, self.layout.index, read_only=self._read_only)
+        return self._index
+
+    # --- beginning and ending ---
+
+    def snapshot(self) -> Snapshot:
+        """Stores the project's files as they are now."""
+        return snapshot.take(self.git)
+
+    def begin(self, run: str, launch: Mapping[str, Json]) -> NewRun:
+        """Makes the live folder of a new run and gives it the next number.
+
+        Args:
+            launch: the keys of `launch.json`, without number and writer.
+        """
+        writer = self.writer()
+        number = self._next_number(writer)
+        folder, alive = live.create(
+            self.layout, run, {**launch, "v": 1, "run": run, "number": number, "writer": writer}
+        )
+        return NewRun(run, number, folder, alive)
+
+    def cancel(self, new: NewRun) -> None:
+        """Removes a run whose command never started; nothing of it is kept."""
+        live.remove(self.layout, new.id)
+        os.close(new.alive)
+
+    def commit_ended(self, run: str, masker: Masker | None = None) -> RunRecord | None:
+        """Commits a live run that has ended; None when it is still alive, or not ours to judge.
+
+        Safe to call by several processes at once and after any crash: the `alive` lock lets one through, and a run
+        that is already in the log is only cleaned up.
+
+        Raises:
+            StoreError: it could not be written; its live folder stays, with every point.
+        """
+        found = live.read(self.layout, run)
+        if found is None:
+            return self._committed(run)
+        liveness = found.liveness()
+        if liveness is Liveness.NEVER:
+            live.remove(self.layout, run)
+            return None
+        if liveness not in {Liveness.ENDED, Liveness.DEAD}:
+            return None
+        with live.lock_alive(found.alive_file) as free:
+            if not free:
+                return None
+            # Read under the lock: whoever held it before may have written more, or committed it.
+            found = live.read(self.layout, run)
+            if found is None:
+                return self._committed(run)
+            return self._commit(found, masker or Masker(os.environ))
+
+    def commit_gone(self, run: str) -> RunRecord:
+        """Commits a run of another machine or container as `lost`, because its user says that machine is gone.
+
+        Raises:
+            StoreError: it is alive here, or no live run.
+        """
+        found = live.read(self.layout, run)
+        if found is None:
+            raise RunNotFoundError(run, hint="only a running run can be given up")
+        with live.lock_alive(found.alive_file) as free:
+            if not free or found.liveness() in {Liveness.ALIVE, Liveness.STARTING}:
+                raise StoreError(
+                    f"Run `{run[: naming.MIN_SHOWN_ID]}` is alive on this machine", hint="`ds stop` ends it"
+                )
+            return self._commit(found, Masker(os.environ))
+
+    def recover(self) -> list[RunRecord]:
+        """Commits every dead run of this machine and removes what crashes left; returns the runs committed.
+
+        A run that cannot be committed keeps its live folder and is reported by `doctor`.
+        """
+        if self._read_only or not self.exists:
+            return []
+        recovered: list[RunRecord] = []
+        for run in live.scan(self.layout):
+            if run.liveness() in {Liveness.ENDED, Liveness.DEAD, Liveness.NEVER}:
+                with contextlib.suppress(StoreError):
+                    record = self.commit_ended(run.id)
+                    if record is not None:
+                        recovered.append(record)
+        sweep_stagings(self.layout.quarantine)
+        live.sweep(self.layout)
+        return recovered
+
+    def operate(self, run: str, op: str, **values: Json) -> None:
+        """Logs an operation on a run: `tag untag` (tag=), `note rename` (value=), `del undel`.
+
+        Raises:
+            StoreError: the log could not be written.
+        """
+        now = time.time()
+        writer = self.writer()
+        line = {"op": op, "run": run, "time": now, "writer": writer, **values}
+        with self.git.staging() as staging, self._locked() as lock:
+            ref = f"refs/ds/p/{writer}"
+            tip, tree = self._tip(ref, staging)
+            new = commit.stage_operation(staging, line, tree, tip, self._author(), now)
+            staging.publish()
+            self.git.update_ref(ref, new, self.git.read_ref(ref), lock)
+
+    # --- reading ---
+
+    def sync(self) -> int:
+        """Takes the newest log entries into the index; returns the version of the newest change."""
+        return self.index.sync() if self.exists else 0
+
+    def records(self) -> list[RunRecord]:
+        """Every run that is not deleted, live ones first, newest start first."""
+        if not self.exists:
+            return []
+        self.index.sync()
+        committed = list(self.index.records())
+        known = {record.id for record in committed}
+        return [record for record in self.live_records() if record.id not in known] + committed
+
+    def live_runs(self) -> list[LiveRun]:
+        """Live folders, oldest first."""
+        return list(live.scan(self.layout))
+
+    def live_records(self) -> list[RunRecord]:
+        """Live runs as records, with the summary of their journals so far, newest first."""
+        runs = self.live_runs()
+        if not runs:
+            return []
+        operations = self.index.operations if self.exists else None
+        records = [run.record(_live_summary(run)) for run in runs]
+        if operations is not None:
+            records = [apply_operations(record, operations(record.id)) for record in records]
+        return sorted(records, key=lambda record: -(record.started_at or 0.0))
+
+    def live_run(self, run: str) -> LiveRun | None:
+        """The live folder of a run, None when it is committed or unknown."""
+        return live.read(self.layout, run)
+
+    def record(self, run: str) -> RunRecord:
+        """One run by its whole id.
+
+        Raises:
+            RunNotFoundError: no such run.
+        """
+        self.index.sync()
+        committed = self.index.record(run)
+        if committed is not None:
+            return committed
+        found = live.read(self.layout, run)
+        if found is None:
+            raise RunNotFoundError(run)
+        return apply_operations(found.record(_live_summary(found)), self.index.operations(run))
+
+    def resolve(self, name: str) -> str:
+        """The id of the run that a name stands for: id prefix, `#142`, `alice#142`, `@`, `@~2`, commit, or run name.
+
+        Raises:
+            RunNotFoundError: none; carries those that come close.
+            AmbiguousRunError: more than one.
+        """
+        if not self.exists:
+            raise RunNotFoundError(name, hint="this project has no runs yet: `ds run train.py` makes one")
+        self.index.sync()
+        return naming.resolve(name, self.index, self.live_records(), self.writer())
+
+    def shown_id_length(self) -> int:
+        """Length of the shortest id prefix, at least 5, that tells all runs apart."""
+        return naming.shown_length(self.index, self.live_records()) if self.exists else naming.MIN_SHOWN_ID
+
+    def writer(self) -> str:
+        """The id of this clone on this machine; made at first use, anew when the store was copied or is shared."""
+        given = os.environ.get("DSTUI_WRITER")
+        if given:
+            return re.sub(r"[^a-z0-9._-]", "-", given.lower())[:64]
+        data = live.read_json(self.layout.writer_file)
+        if data.get("inode") == self.git.layout.store_git.stat().st_ino and isinstance(data.get("writer"), str):
+            return str(data["writer"])
+        with self._locked():
+            return str(self._new_writer()["writer"])
+
+    # --- inside ---
+
+    def _prepare(self) -> None:
+        for path in (
+            self.layout.live,
+            self.layout.quarantine,
+            self.layout.root / "tmp",
+            self.layout.writer_file.parent,
+        ):
+            private_folder(path)
+        if self.layout.local != self.layout.root:
+            private_folder(self.layout.local)
+
+    def _new_writer(self) -> dict[str, Json]:
+        inode = self.layout.store_git.stat().st_ino
+        data = live.read_json(self.layout.writer_file)
+        if data.get("inode") != inode:
+            user = re.sub(r"[^a-z0-9._-]", "-", _user().lower())[:50].lstrip(".-_") or "user"
+            data = {"writer": f"{user}-{os.urandom(4).hex()}", "inode": inode, "last": 0}
+            live.write_json(self.layout.writer_file, data)
+        return data
+
+    def _next_number(self, writer: str) -> int:
+        """The next run number of a writer; a number is never given twice, even after a power cut."""
+        with self._locked():
+            data = (
+                self._new_writer() if not os.environ.get("DSTUI_WRITER") else live.read_json(self._given_writer_file())
+            )
+            last = int(data.get("last") or 0)
+            if last == 0:
+                self.index.sync()
+                last = self.index.last_number(writer)
+            path = self._given_writer_file() if os.environ.get("DSTUI_WRITER") else self.layout.writer_file
+            live.write_json(path, {**data, "last": last + 1})
+            return last + 1
+
+    def _given_writer_file(self) -> Path:
+        return self.layout.writer_file.with_name(f"{machine_id()}.{self.writer()}")
+
+    def _commit(self, run: LiveRun, masker: Masker) -> RunRecord:
+        done = self._committed(run.id)
+        if done is None:
+            content = commit.collect(self.git, run, run.exit or _lost(run), masker)
+            with self.git.staging() as staging:
+                done = self._publish(staging, content)
+        live.remove(self.layout, run.id)
+        return done
+
+    def _publish(self, staging: Staging, content: commit.RunFiles) -> RunRecord:
+        author = self._author()
+        run_commit, tree = commit.stage(staging, content, author)
+        # Synced before the lock is taken, so that others wait for the last two objects only.
+        staging.publish()
+        record = content.record.replace(commit=run_commit)
+        ref = f"refs/ds/p/{self.writer()}"
+        with self._locked() as lock:
+            tip, _ = self._tip(ref, staging)
+            entry = commit.stage_log_entry(staging, record, run_commit, tree, tip, author)
+            staging.publish()
+            self.git.update_ref(ref, entry, self.git.read_ref(ref), lock)
+        return record
+
+    def _tip(self, ref: str, staging: Staging) -> tuple[str, str]:
+        """(commit, tree) of a chain's newest entry; a fresh chain gets its first."""
+        tip = self.git.read_ref(ref)
+        if tip is None:
+            return commit.stage_first(staging, self._author(), time.time())
+        head = self.git.object(tip, limit=1 << 16, kind="commit").split(b"\n", 1)[0]
+        return tip, head.removeprefix(b"tree ").decode()
+
+    def _author(self) -> str:
+        user = re.sub(r"[<>\n\0]", "", _user())
+        return f"{user} <{self.writer()}@dstui>"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Holds the store's lock; yields its descriptor, for git to inherit."""
+        private_folder(self.layout.local)
+        descriptor = os.open(self.layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            deadline = time.monotonic() + LOCK_SECONDS
+            pause = 0.001
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise LockedError(
+                            f"`{self.layout.lock}` has been held for {LOCK_SECONDS:.0f} s by {_holder(descriptor)}",
+                            hint="end that process if it hangs",
+                        ) from None
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.05)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _committed(self, run: str) -> RunRecord | None:
+        self.index.sync()
+        return self.index.record(run)
+
+
+def _live_summary(run: LiveRun) -> dict[str, MetricSummary]:
+    if not any(path.stat().st_size > commit.JOURNAL_HEADER_BYTES for path in run.journal.glob("*.dsj")):
+        return {}
+    from dstui_store import journal
+
+    return dict(journal.summary(run.journal))
+
+
+def _lost(run: LiveRun) -> dict[str, Json]:
+    """The end of a run whose keeper left no record: at its last sign."""
+    started = run.state.get("started_at") or run.launch.get("created_at")
+    times = [path.stat().st_mtime for path in (run.folder / "log", *run.journal.glob("*.dsj")) if path.exists()]
+    ended = max([*times, float(run.last_sign or 0.0), float(started or 0.0)])
+    return {
+        "state": "lost",
+        "stop_reason": EXIT_LOST,
+        "exit_code": None,
+        "signal": None,
+        "started_at": started,
+        "ended_at": ended,
+        "duration_seconds": max(0.0, ended - float(started or ended)),
+        "log_bytes": (run.folder / "log").stat().st_size if (run.folder / "log").exists() else 0,
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds a lock, by /proc/locks: `pid 4121 (python)`."""
+    inode = os.fstat(descriptor).st_ino
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            parts = line.split()
+            if parts[1] != "->" and parts[5].endswith(f":{inode}"):
+                name = Path(f"/proc/{parts[4]}/comm").read_text().strip()
+                return f"pid {parts[4]} ({name})"
+    return "another process"

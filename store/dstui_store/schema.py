@@ -1,0 +1,409 @@
+"""What a run is, as the store writes and reads it.
+
+`RunRecord` is the line that every listing shows: one JSON object in the message of a log entry, at most
+`MAX_LINE_BYTES` long. Text in it is exactly what was given: whoever shows it cleans it first (`text.clean`).
+Versions: same major number = read, unknown fields are ignored; a newer major is listed only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from dstui_store.errors import DamagedError, FormatError
+
+FORMAT_VERSION = 1
+"""Major version of everything in a run commit and in the log."""
+
+RUN_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{16}")
+"""A whole run id: 80 random bits in the alphabet without i, l, o and u."""
+
+WRITER_ID = re.compile(r"[a-z0-9._-]{1,64}")
+"""A writer: one clone of a project on one machine."""
+
+OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""An object id of git, SHA-1 or SHA-256."""
+
+STATES = ("running", "finished", "failed", "stopped", "killed", "timeout", "oom", "preempted", "lost")
+"""Every state of a run; all but `running` are ends."""
+
+RUN_ENTRIES = (
+    "artifacts.json",
+    "code",
+    "config.json",
+    "env.json",
+    "log.gz",
+    "media.parquet",
+    "meta.json",
+    "metrics",
+    "metrics.parquet",
+    "skipped.json",
+    "system.parquet",
+    "trial.json",
+)
+"""The only names a run's tree may hold."""
+
+MAX_LINE_BYTES = 8 * 1024
+MAX_LINE_CONFIG_KEYS = 64
+MAX_LINE_COMMAND_BYTES = 512
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+Json = Any
+"""A value that JSON can hold."""
+
+
+def new_run_id() -> str:
+    """A fresh random run id."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(16))
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """One metric of one run in five numbers; `step` is that of `last`. None = nothing finite was seen."""
+
+    last: float
+    min: float | None
+    max: float | None
+    step: int | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run as listings show it. Times are seconds since the epoch, UTC; text is raw."""
+
+    id: str
+    number: int
+    name: str
+    experiment: str | None = None
+    state: str = "running"
+    stop_reason: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    command: tuple[str, ...] = ()
+    started_at: float | None = None
+    ended_at: float | None = None
+    duration_seconds: float | None = None
+    user: str = ""
+    host: str = ""
+    writer: str = ""
+    commit: str | None = None
+    config: Mapping[str, Json] = field(default_factory=dict)
+    summary: Mapping[str, MetricSummary] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    devices: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    sweep: str | None = None
+    trial: int | None = None
+    parent_run: str | None = None
+    more: bool = False
+
+    def replace(self, **changes: Any) -> RunRecord:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def to_json(record: RunRecord) -> dict[str, Json]:
+    """The record as `ds ls --json` prints it: times ISO 8601, non-finite numbers as strings."""
+    return {
+        "id": record.id,
+        "number": record.number,
+        "name": record.name,
+        "experiment": record.experiment,
+        "state": record.state,
+        "stop_reason": record.stop_reason,
+        "exit_code": record.exit_code,
+        "signal": record.signal,
+        "command": list(record.command),
+        "started_at": iso_time(record.started_at),
+        "ended_at": iso_time(record.ended_at),
+        "duration_seconds": record.duration_seconds,
+        "user": record.user,
+        "host": record.host,
+        "writer": record.writer,
+        "commit": record.commit,
+        "config": {key: json_number(value) for key, value in record.config.items()},
+        "summary": {key: _summary_to_json(value) for key, value in record.summary.items()},
+        "tags": list(record.tags),
+        "devices": list(record.devices),
+        "size_bytes": record.size_bytes,
+        "sweep": record.sweep,
+        "trial": record.trial,
+        "parent_run": record.parent_run,
+    }
+
+
+def from_json(data: Mapping[str, Json]) -> RunRecord:
+    """The record that a JSON object describes.
+
+    Raises:
+        DamagedError: a field is missing or of another type than the format says.
+    """
+    try:
+        return _from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DamagedError(f"A run record is damaged: {type(error).__name__} {error}") from error
+
+
+def _from_json(data: Mapping[str, Json]) -> RunRecord:
+    identity, state = data["id"], data["state"]
+    if not RUN_ID.fullmatch(identity):
+        raise ValueError(f"run id {identity!r}")
+    if state not in STATES:
+        raise ValueError(f"state {state!r}")
+    return RunRecord(
+        id=identity,
+        number=_integer(data["number"]),
+        name=_text(data["name"]),
+        experiment=_text_or_none(data.get("experiment")),
+        state=state,
+        stop_reason=_text_or_none(data.get("stop_reason")),
+        exit_code=_integer_or_none(data.get("exit_code")),
+        signal=_integer_or_none(data.get("signal")),
+        command=_texts(data.get("command") or ()),
+        started_at=epoch_time(data.get("started_at")),
+        ended_at=epoch_time(data.get("ended_at")),
+        duration_seconds=_real_or_none(data.get("duration_seconds")),
+        user=_text(data.get("user") or ""),
+        host=_text(data.get("host") or ""),
+        writer=_text(data.get("writer") or ""),
+        config={_text(key): plain_number(value) for key, value in (data.get("config") or {}).items()},
+        summary={_text(key): _summary_from_json(value) for key, value in (data.get("summary") or {}).items()},
+        tags=_texts(data.get("tags") or ()),
+        notes=_text(data.get("notes") or ""),
+        devices=_texts(data.get("devices") or ()),
+        size_bytes=_integer_or_none(data.get("size_bytes")),
+        sweep=_text_or_none(data.get("sweep")),
+        trial=_integer_or_none(data.get("trial")),
+        parent_run=_text_or_none(data.get("parent_run")),
+        more=bool(data.get("more", False)),
+    )
+
+
+def to_line(record: RunRecord) -> str:
+    """The record as the one line of a log entry, at most `MAX_LINE_BYTES` of ASCII.
+
+    Cut in this order, and marked `"more": true`: command, config keys, summary keys, notes.
+    """
+    data = to_json(record)
+    del data["commit"]
+    config, summary = data.pop("config"), data.pop("summary")
+    kept_command = _cut_list(data["command"], MAX_LINE_COMMAND_BYTES)
+    more = len(kept_command) < len(data["command"]) or kept_command != data["command"]
+    data["command"] = kept_command
+    head = {"v": FORMAT_VERSION, "op": "run", **data}
+    if record.notes:
+        head["notes"] = record.notes[:1024]
+    room = MAX_LINE_BYTES - len(_dump(head)) - len('"config":{},"summary":{},"more":true,')
+    kept_config, room = _fill(list(config.items())[:MAX_LINE_CONFIG_KEYS], room)
+    kept_summary, room = _fill(list(summary.items()), room)
+    more = more or len(kept_config) < len(config) or len(kept_summary) < len(summary)
+    if more:
+        head["more"] = True
+    return _dump({**head, "config": kept_config, "summary": kept_summary})
+
+
+def parse_line(line: str) -> dict[str, Json]:
+    """The JSON object of a log entry's line, its version checked.
+
+    Raises:
+        DamagedError: not an object, or over-deep, or with a key twice.
+        FormatError: written by a newer major version.
+    """
+    if len(line) > 2 * MAX_LINE_BYTES:
+        raise DamagedError(f"A log entry is {len(line):,} characters long, over the limit of {2 * MAX_LINE_BYTES:,}")
+    data = load_json(line)
+    if not isinstance(data, dict) or not isinstance(data.get("v"), int):
+        raise DamagedError("A log entry holds no JSON object with a version")
+    if data["v"] > FORMAT_VERSION:
+        raise FormatError(
+            f"A log entry has format version {data['v']}, this dstui reads up to {FORMAT_VERSION}",
+            hint="update dstui to read this run",
+        )
+    return data
+
+
+def load_json(text: str | bytes, *, max_depth: int = 32) -> Json:
+    """JSON from others: no key twice, no bare NaN, 64-bit integers, bounded depth.
+
+    Raises:
+        DamagedError: one of these does not hold.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=_unique_pairs, parse_constant=_refuse, parse_int=_small_integer)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"Not readable as JSON: {error}") from error
+    if _depth(data, max_depth) > max_depth:
+        raise DamagedError(f"JSON nested deeper than {max_depth}")
+    return data
+
+
+def dump_json(data: Json) -> bytes:
+    """One JSON document in ASCII with sorted keys and a final newline; the form of every JSON file in a run."""
+    return (json.dumps(data, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
+
+
+def json_number(value: Json) -> Json:
+    """The value with non-finite floats as "NaN", "Infinity", "-Infinity", lists included."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list | tuple):
+        return [json_number(item) for item in value]
+    return value
+
+
+def plain_number(value: Json) -> Json:
+    """The other way: the three strings become floats again."""
+    if isinstance(value, str):
+        return _NON_FINITE.get(value, value)
+    if isinstance(value, list):
+        return [plain_number(item) for item in value]
+    return value
+
+
+def iso_time(epoch: float | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds, or None."""
+    if epoch is None:
+        return None
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def epoch_time(text: Json) -> float | None:
+    """Seconds since the epoch of an ISO 8601 time, or None.
+
+    Raises:
+        ValueError: not such a text.
+    """
+    if text is None:
+        return None
+    return datetime.fromisoformat(_text(text)).astimezone(UTC).timestamp()
+
+
+def flatten(values: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    """Nested config as flat dotted keys with JSON scalars or lists of them; anything else becomes text of at most 200."""
+    flat: dict[str, Json] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = _scalar(value)
+    return flat
+
+
+def _scalar(value: Json) -> Json:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_scalar(item) for item in value]
+    return str(value)[:200]
+
+
+def _summary_to_json(summary: MetricSummary) -> dict[str, Json]:
+    return {item.name: json_number(getattr(summary, item.name)) for item in fields(summary)}
+
+
+def _summary_from_json(data: Mapping[str, Json]) -> MetricSummary:
+    return MetricSummary(
+        last=_real(plain_number(data["last"])),
+        min=_real_or_none(plain_number(data.get("min"))),
+        max=_real_or_none(plain_number(data.get("max"))),
+        step=_integer_or_none(data.get("step")),
+        count=_integer(data["count"]),
+    )
+
+
+def _dump(data: Json) -> str:
+    return json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+
+
+def _fill(items: list[tuple[str, Json]], room: int) -> tuple[dict[str, Json], int]:
+    """As many leading items as fit into `room` bytes, and the room left."""
+    kept: dict[str, Json] = {}
+    for key, value in items:
+        cost = len(_dump({key: value})) - 1
+        if cost > room:
+            break
+        kept[key] = value
+        room -= cost
+    return kept, room
+
+
+def _cut_list(words: list[str], limit: int) -> list[str]:
+    kept: list[str] = []
+    for word in words:
+        limit -= len(_dump(word)) + 1
+        if limit < 0:
+            # The first word is always there, cut, so that a listing can show something.
+            return kept or [word[:200]]
+        kept.append(word)
+    return kept
+
+
+def _unique_pairs(pairs: Iterable[tuple[str, Json]]) -> dict[str, Json]:
+    data: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in data:
+            raise ValueError(f"key {key[:40]!r} stands twice")
+        data[key] = value
+    return data
+
+
+def _refuse(name: str) -> Json:
+    raise ValueError(f"bare {name}")
+
+
+def _small_integer(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+        raise ValueError("an integer beyond 64 bits")
+    return int(text)
+
+
+def _depth(data: Json, limit: int) -> int:
+    if limit < 0:
+        return 1
+    children = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return max((1 + _depth(child, limit - 1) for child in children), default=0)
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where text belongs")
+    return value
+
+
+def _text_or_none(value: Json) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _texts(values: Json) -> tuple[str, ...]:
+    return tuple(_text(value) for value in values)
+
+
+def _integer(value: Json) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{type(value).__name__} where an integer belongs")
+    return value
+
+
+def _integer_or_none(value: Json) -> int | None:
+    return None if value is None else _integer(value)
+
+
+def _real(value: Json) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{type(value).__name__} where a number belongs")
+    return float(value)
+
+
+def _real_or_none(value: Json) -> float | None:
+    return None if value is None else _real(value)
