@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +201,16 @@ def lock_alive(path: Path, *, shared: bool = False) -> Iterator[bool]:
         yield True
     finally:
         os.close(descriptor)
+
+
+def wait_until_free(path: Path, seconds: float) -> None:
+    """Waits for the holder of a run's `alive` lock to go, for a keeper that has said its last word."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with lock_alive(path, shared=True) as free:
+            if free:
+                return
+        time.sleep(0.002)
 
 
 def remove(layout: Layout, run: str) -> None:

@@ -46,7 +46,7 @@ class NewRun:
     """A run that begins: its live folder is there, its command not yet started.
 
     Attributes:
-        alive: descriptor of the held `alive` lock, for the keeper to inherit; the launcher closes its own copy after.
+        alive: descriptor of the held `alive` lock, for the keeper to inherit; whoever starts it closes our copy.
     """
 
     id: str
@@ -136,16 +136,20 @@ class Store(RunReading):
         )
         return NewRun(run, number, folder, alive)
 
-    def cancel(self, new: NewRun) -> None:
+    def cancel(self, run: str) -> None:
         """Removes a run whose command never started; nothing of it is kept."""
-        live.remove(self.layout, new.id)
-        os.close(new.alive)
+        live.remove(self.layout, run)
 
-    def commit_ended(self, run: str, masker: Masker | None = None) -> RunRecord | None:
+    def commit_ended(self, run: str, masker: Masker | None = None, *, wait_seconds: float = 0) -> RunRecord | None:
         """Commits a live run that has ended; None when it is still alive, or not ours to judge.
 
         Safe to call by several processes at once and after any crash: the `alive` lock lets one through, and a run
         that is already in the log is only cleaned up.
+
+        Args:
+            run: its whole id.
+            masker: replaces secret values in config and log; by default those of this process's environment.
+            wait_seconds: how long a keeper that is just leaving is waited for.
 
         Raises:
             StoreError: it could not be written; its live folder stays, with every point.
@@ -153,6 +157,7 @@ class Store(RunReading):
         found = live.read(self.layout, run)
         if found is None:
             return self._committed(run)
+        live.wait_until_free(found.alive_file, wait_seconds)
         liveness = found.liveness()
         if liveness is Liveness.NEVER:
             live.remove(self.layout, run)

@@ -1,0 +1,5 @@
+"""`python -m dstui` is `ds`."""
+
+from dstui.cli import main
+
+main()

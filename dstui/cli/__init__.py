@@ -1,0 +1,22 @@
+"""The command line: a door to the sdk."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """The programs `ds` and `dstui`."""
+    from dstui.cli.diagnostics import guarded
+
+    words = sys.argv[1:]
+    running = words[:1] == ["run"]
+    sys.exit(guarded(_run, as_json="--json" in words and not running, before_start=running))
+
+
+def _run() -> object:
+    # The modules register their commands when they are loaded; help lists them in this order.
+    from dstui.cli import launching, looking, acting, caring  # noqa: F401, I001
+    from dstui.cli.app import app
+
+    return app(standalone_mode=False)

@@ -1,0 +1,1 @@
+"""Makes one command one tracked run: snapshot, live folder, keeper, terminal, commit."""

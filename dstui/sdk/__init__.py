@@ -1,0 +1,60 @@
+"""The face of dstui: what the command line, the dashboard and Python scripts build on."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dstui.execution.command import parse_assignment as parse_assignment
+    from dstui.execution.front import end_like as end_like
+    from dstui.execution.launch import Outcome as Outcome
+    from dstui.execution.launch import Request as Request
+    from dstui.sdk.differences import RunDifference as RunDifference
+    from dstui.sdk.doctor import Check as Check
+    from dstui.sdk.doctor import examine as examine
+    from dstui.sdk.project import Project as Project
+    from dstui.sdk.project import init_project as init_project
+    from dstui.sdk.project import open_project as open_project
+    from dstui.sdk.project import open_project as open_store  # noqa: F401
+    from dstui.sdk.runs import RunDetail as RunDetail
+    from dstui.sdk.runs import RunView as RunView
+    from dstui.sdk.status import Status as Status
+    from dstui.sdk.status import read_status as read_status
+    from dstui_store import LogLine as LogLine
+    from dstui_store import LogParser as LogParser
+    from dstui_store import SafeText as SafeText
+    from dstui_store import StoreError as StoreError
+    from dstui_store import clean as clean
+
+_HOME_OF = {
+    "Check": "dstui.sdk.doctor",
+    "LogLine": "dstui_store",
+    "LogParser": "dstui_store",
+    "Outcome": "dstui.execution.launch",
+    "Project": "dstui.sdk.project",
+    "Request": "dstui.execution.launch",
+    "RunDetail": "dstui.sdk.runs",
+    "RunDifference": "dstui.sdk.differences",
+    "RunView": "dstui.sdk.runs",
+    "SafeText": "dstui_store",
+    "Status": "dstui.sdk.status",
+    "StoreError": "dstui_store",
+    "clean": "dstui_store",
+    "end_like": "dstui.execution.front",
+    "examine": "dstui.sdk.doctor",
+    "init_project": "dstui.sdk.project",
+    "open_project": "dstui.sdk.project",
+    "parse_assignment": "dstui.execution.command",
+    "read_status": "dstui.sdk.status",
+    "open_store": "dstui.sdk.project",
+}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module `dstui.sdk` has no attribute `{name}`")
+    attribute = "open_project" if name == "open_store" else name
+    return getattr(importlib.import_module(_HOME_OF[name]), attribute)

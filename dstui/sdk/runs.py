@@ -1,0 +1,182 @@
+"""Runs as doors show them: the record for JSON, and every text that came from outside as `SafeText`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dstui.errors import UsageError
+from dstui_store import clean, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas
+
+    from dstui_store import MetricSummary, RunRecord, SafeText, Series, Store
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How runs are named for this reader: length of ids, and whose numbers go without a name before them."""
+
+    id_length: int
+    writer: str
+
+
+class RunView:
+    """One run. `record` holds the raw fields; the others are ready for a screen."""
+
+    def __init__(self, record: RunRecord, naming: Naming, store: Store) -> None:
+        self.record = record
+        self._naming = naming
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"<run {self.id} {self.name} {self.state}>"
+
+    def metrics(self, keys: list[str] | None = None) -> dict[str, Series]:
+        """The points by metric, in time order; arrays `step`, `time` (seconds since the epoch), `value` each."""
+        return self._store.metrics(self.record.id, keys)
+
+    @cached_property
+    def id(self) -> SafeText:
+        """The shortest unique prefix of the id."""
+        return clean(self.record.id[: self._naming.id_length])
+
+    @cached_property
+    def number(self) -> SafeText:
+        """`#142`, or `alice#142` for a run of another clone."""
+        own = self.record.writer == self._naming.writer
+        return clean(f"#{self.record.number}" if own else f"{self.record.user}#{self.record.number}")
+
+    @cached_property
+    def name(self) -> SafeText:
+        """The run's name."""
+        return clean(self.record.name)
+
+    @cached_property
+    def experiment(self) -> SafeText:
+        """The experiment, empty when it has none."""
+        return clean(self.record.experiment or "")
+
+    @cached_property
+    def user(self) -> SafeText:
+        """Who ran it."""
+        return clean(self.record.user)
+
+    @cached_property
+    def host(self) -> SafeText:
+        """Where it ran."""
+        return clean(self.record.host)
+
+    @cached_property
+    def notes(self) -> SafeText:
+        """Its notes, with line breaks."""
+        return clean(self.record.notes, multiline=True)
+
+    @cached_property
+    def tags(self) -> list[SafeText]:
+        """Its tags, sorted."""
+        return [clean(tag) for tag in self.record.tags]
+
+    @cached_property
+    def command(self) -> SafeText:
+        """The command as one would type it."""
+        import shlex
+
+        return clean(shlex.join(self.record.command))
+
+    @cached_property
+    def stop_reason(self) -> SafeText:
+        """Why it ended, empty when that is all in the state."""
+        return clean(self.record.stop_reason or "")
+
+    @property
+    def state(self) -> str:
+        """One of the states of a run; checked when it was read, so safe as it is."""
+        return self.record.state
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Params, raw."""
+        return self.record.config
+
+    @property
+    def summary(self) -> Mapping[str, MetricSummary]:
+        """Metrics, raw names."""
+        return self.record.summary
+
+    def duration_seconds(self, now: float | None = None) -> float | None:
+        """How long it took, or has taken so far."""
+        record = self.record
+        if record.duration_seconds is not None or record.started_at is None or record.state != "running":
+            return record.duration_seconds
+        return max(0.0, (time.time() if now is None else now) - record.started_at)
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as `ds ls --json` prints it."""
+        return to_json(self.record)
+
+
+class RunList(list[RunView]):
+    """Runs in order, as a list that can become a data frame."""
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each run: its fields, then `param.KEY` and `metric.KEY` (last values) as columns.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("pandas is not installed here", hint="pip install pandas") from error
+        return pandas.DataFrame([_row(view.to_json(), view.summary) for view in self])
+
+
+def _row(data: dict[str, Any], summary: Mapping[str, MetricSummary]) -> dict[str, Any]:
+    params = {f"param.{key}": value for key, value in data.pop("config").items()}
+    del data["summary"]
+    return {**data, **params, **{f"metric.{key}": item.last for key, item in summary.items()}}
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """One run with all that `ds show` tells.
+
+    Attributes:
+        meta: `meta.json`, or what a running run would write.
+        environment: `env.json`.
+        config: every param, those too many for a listing included.
+        skipped: files that the snapshot left out: `{"path", "size", "reason"}`.
+        problems: what could not be read, one sentence each; the rest is shown all the same.
+        where: for a running run of another machine, where and when it was last seen; else None.
+    """
+
+    view: RunView
+    meta: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    config: Mapping[str, Any]
+    skipped: list[dict[str, Any]]
+    problems: list[SafeText]
+    where: SafeText | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as `ds show --json` prints it."""
+        code = dict(self.meta.get("code") or {})
+        return {
+            **self.view.to_json(),
+            "config": dict(self.config),
+            "cwd": self.meta.get("cwd"),
+            "code": {**{key: code.get(key) for key in ("commit", "branch", "dirty", "tree")}, "skipped": self.skipped},
+            "notes": self.view.record.notes,
+            "environment": dict(self.environment),
+            "artifacts": None,
+            "data": None,
+            "sources": None,
+            "reproduction": None,
+            "attempts": None,
+        }

@@ -1,0 +1,453 @@
+"""A child process that opens what others wrote: Parquet files, and regular expressions over their output.
+
+A damaged or hostile file can crash a decoder, fill the memory or run for ever. So none is opened in the process that
+people look at: the child has its own limits, is killed when it passes one, and is started anew at the next request.
+
+One request or answer on the socket is a length, a JSON header and raw arrays; never pickle. Bytes to read come as
+sealed memory files beside the request, so that sending never blocks. A `Worker` is for one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dstui_store.errors import StoreError
+
+if TYPE_CHECKING:
+    from dstui_store.envelope import Envelope
+    from dstui_store.journal import Series
+
+ADDRESS_SPACE_BYTES = 4 << 30
+"""Limit of the child's address space."""
+
+RESIDENT_BYTES = 512 << 20
+"""Limit of what it may hold in memory; the parent looks while it waits."""
+
+CPU_SECONDS = 3
+"""Processor time of one request and of each file that comes with it."""
+
+DEADLINE_SECONDS = 10.0
+"""A request that takes longer counts as hanging."""
+
+IDLE_SECONDS = 60.0
+"""Without work for this long the child leaves."""
+
+KEPT_RUNS = 4
+"""Runs whose points the child keeps, so that zooming reads no file again."""
+
+MAX_HEADER_BYTES = 4 << 20
+MAX_MATCHES = 100_000
+
+_LENGTH = struct.Struct("<II")
+
+Json = Any
+
+
+class WorkerError(StoreError):
+    """The child could not do it: the input is damaged, or it takes more than a limit allows."""
+
+
+@dataclass
+class Answer:
+    """What came back for a request: its number, a JSON object, and the bytes of the arrays it names."""
+
+    number: int
+    header: dict[str, Json]
+    body: bytes = b""
+
+
+@dataclass
+class _Waiting:
+    """The request under way."""
+
+    number: int
+    deadline: float
+    received: bytearray = field(default_factory=bytearray)
+
+
+class Worker:
+    """The parent's side: starts the child when there is work, sends one request at a time, watches its limits."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._waiting: _Waiting | None = None
+        self._next_number = 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way."""
+        return self._waiting is not None
+
+    def fileno(self) -> int | None:
+        """What becomes readable when an answer arrives, None without a child."""
+        return None if self._socket is None else self._socket.fileno()
+
+    def ask(self, request: Mapping[str, Json], files: Mapping[str, bytes] | None = None) -> int:
+        """Sends a request and returns its number; an earlier one under way is given up with its child.
+
+        Raises:
+            WorkerError: the child cannot be started.
+        """
+        if self.busy:
+            self.close()
+        number, self._next_number = self._next_number, self._next_number + 1
+        names, descriptors = [], []
+        try:
+            for name, content in (files or {}).items():
+                names.append([name, len(content)])
+                descriptors.append(_memory_file(content))
+            header = json.dumps({**request, "number": number, "files": names}).encode()
+            self._send(_LENGTH.pack(len(header), 0) + header, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._waiting = _Waiting(number, time.monotonic() + DEADLINE_SECONDS)
+        return number
+
+    def poll(self) -> Answer | None:
+        """The answer if it is complete; call it when the socket is readable and every 50 ms while `busy`.
+
+        Raises:
+            WorkerError: the child died, hung or passed a limit; it is gone, and the next request starts another.
+        """
+        waiting, source = self._waiting, self._socket
+        if waiting is None or source is None:
+            return None
+        while True:
+            try:
+                chunk = source.recv(1 << 20)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                chunk = b""
+            if not chunk:
+                raise self._lost("the reading process ended")
+            waiting.received += chunk
+        answer = _parse(waiting.received)
+        if answer is not None:
+            self._waiting = None
+            return answer
+        if time.monotonic() > waiting.deadline:
+            raise self._lost(f"it takes longer than {DEADLINE_SECONDS:.0f} s")
+        if self._child is not None and _resident_bytes(self._child.pid) > RESIDENT_BYTES:
+            raise self._lost(f"it takes more than {RESIDENT_BYTES >> 20} MiB of memory")
+        return None
+
+    def wait(self) -> Answer:
+        """The answer to the request under way.
+
+        Raises:
+            WorkerError: as `poll`.
+        """
+        import select
+
+        while True:
+            answer = self.poll()
+            if answer is not None:
+                return answer
+            descriptor = self.fileno()
+            if descriptor is None:
+                raise WorkerError("No request is under way")
+            select.select([descriptor], [], [], 0.05)
+
+    def close(self) -> None:
+        """Ends the child."""
+        self._waiting = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
+
+    def _lost(self, why: str) -> WorkerError:
+        self.close()
+        return WorkerError(f"Damaged or too large: {why}")
+
+    def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
+        for attempt in (1, 2):
+            if self._socket is None:
+                self._start()
+            assert self._socket is not None
+            try:
+                # A header fits into the socket's buffer, so this does not wait for the child.
+                socket.send_fds(self._socket, [message], descriptors)
+                return
+            except OSError as error:
+                # It left because it was idle: once more with a new one.
+                self.close()
+                if attempt == 2:
+                    raise WorkerError(f"The reading process cannot be reached: {error.strerror}") from error
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        code = (
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r}); "
+            f"from dstui_store.worker import serve; serve({theirs.fileno()})"
+        )
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", "-c", code],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env={"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"},
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise WorkerError(f"The reading process cannot be started: {error.strerror}") from error
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_HEADER_BYTES)
+        self._socket = ours
+
+
+# Requests and answers in words
+
+
+def envelope_request(
+    token: str,
+    keys: Sequence[str],
+    width: int,
+    *,
+    axis: str = "step",
+    x0: float | None = None,
+    x1: float | None = None,
+    positive: bool = False,
+) -> dict[str, Json]:
+    """Asks for curves; `token` names the run's files, which are sent along unless the child has them already."""
+    return {
+        "op": "envelope",
+        "token": token,
+        "keys": list(keys),
+        "width": width,
+        "axis": axis,
+        "x0": x0,
+        "x1": x1,
+        "positive": positive,
+    }
+
+
+def envelopes_of(answer: Answer) -> dict[str, Envelope]:
+    """The curves in an answer to `envelope_request`, by metric.
+
+    Raises:
+        WorkerError: the child says why there are none.
+    """
+    import numpy as np
+
+    from dstui_store.envelope import Envelope
+
+    _check(answer)
+    found: dict[str, Envelope] = {}
+    position = 0
+    for item in answer.header["curves"]:
+        width = item["width"]
+        size = width * 8
+        lo, hi, mean = (
+            np.frombuffer(answer.body, "<f8", width, position + index * size).astype(np.float64) for index in range(3)
+        )
+        bad = np.frombuffer(answer.body, np.uint8, width, position + 3 * size).astype(bool)
+        position += 3 * size + width
+        last_x, last_y = (math.nan if value is None else float(value) for value in item["last"])
+        found[item["key"]] = Envelope(
+            item["x0"], item["x1"], lo, hi, mean, bad, item["points"], item["dropped"], last_x, last_y
+        )
+    return found
+
+
+def search_request(pattern: str) -> dict[str, Json]:
+    """Asks for the lines of the file `text`, sent along, in which a regular expression is found."""
+    return {"op": "search", "pattern": pattern}
+
+
+def matches_of(answer: Answer) -> list[int]:
+    """Line numbers, from 0, of an answer to `search_request`.
+
+    Raises:
+        WorkerError: the child says why there are none.
+    """
+    _check(answer)
+    return list(answer.header["matches"])
+
+
+def missing_files(answer: Answer) -> bool:
+    """Whether the child wants the same request again, with the files of its token."""
+    return bool(answer.header.get("missing"))
+
+
+def _check(answer: Answer) -> None:
+    problem = answer.header.get("error")
+    if problem:
+        raise WorkerError(str(problem))
+
+
+# The child
+
+
+def serve(descriptor: int) -> None:
+    """The child's loop: answers requests until the parent is gone or nothing came for a minute."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    desk = _Desk()
+    with socket.socket(fileno=descriptor) as connection:
+        connection.settimeout(IDLE_SECONDS)
+        while (request := _receive(connection)) is not None:
+            _allow_cpu(1 + len(request["files"]))
+            header, body = desk.answer(request)
+            header["number"] = request["number"]
+            encoded = json.dumps(header).encode()
+            connection.sendall(_LENGTH.pack(len(encoded), len(body)) + encoded + body)
+
+
+class _Desk:
+    """Does the work; keeps the points of the last few runs."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, dict[str, Series]] = OrderedDict()
+
+    def answer(self, request: Mapping[str, Json]) -> tuple[dict[str, Json], bytes]:
+        """(header, body) for one request; an error is said in the header."""
+        work = {"envelope": self._envelope, "search": self._search}[request["op"]]
+        try:
+            return work(request)
+        except StoreError as error:
+            return {"error": error.message}, b""
+        except (MemoryError, ValueError, OSError, re.error) as error:
+            return {"error": f"{type(error).__name__}: {error}"[:500]}, b""
+
+    def _envelope(self, request: Mapping[str, Json]) -> tuple[dict[str, Json], bytes]:
+        from dstui_store.envelope import Envelope, order
+
+        series = self._series(request)
+        if series is None:
+            return {"missing": True}, b""
+        axis, width = request["axis"], request["width"]
+        wanted = [series[key] for key in request["keys"] if key in series]
+        ordered = [(item.name, *order(item.step, item.time, item.value, axis)) for item in wanted]
+        ordered = [item for item in ordered if len(item[1])]
+        x0 = _first(request["x0"], (float(x[0]) for _, x, _ in ordered), min)
+        x1 = _first(request["x1"], (float(x[-1]) for _, x, _ in ordered), max)
+        curves, parts = [], []
+        for name, x, y in ordered:
+            curve = Envelope.of(x, y, width, x0, x1, positive=request["positive"])
+            last = [None if math.isnan(value) else value for value in (curve.last_x, curve.last_y)]
+            curves.append(
+                {
+                    "key": name,
+                    "width": width,
+                    "x0": curve.x0,
+                    "x1": curve.x1,
+                    "points": curve.points,
+                    "dropped": curve.dropped,
+                    "last": last,
+                }
+            )
+            parts += [curve.lo.tobytes(), curve.hi.tobytes(), curve.mean.tobytes(), curve.bad.tobytes()]
+        return {"curves": curves}, b"".join(parts)
+
+    def _series(self, request: Mapping[str, Json]) -> dict[str, Series] | None:
+        token = request["token"]
+        if request["contents"]:
+            from dstui_store import metrics
+
+            self._runs[token] = metrics.read(request["contents"])
+            while len(self._runs) > KEPT_RUNS:
+                self._runs.popitem(last=False)
+        if token in self._runs:
+            self._runs.move_to_end(token)
+        return self._runs.get(token)
+
+    def _search(self, request: Mapping[str, Json]) -> tuple[dict[str, Json], bytes]:
+        search = re.compile(request["pattern"], re.IGNORECASE).search
+        text = request["contents"]["text"].decode("utf-8", "replace")
+        found = [number for number, line in enumerate(text.split("\n")) if search(line)]
+        return {"matches": found[:MAX_MATCHES]}, b""
+
+
+def _first(given: float | None, values: Any, choose: Any) -> float:
+    return float(given) if given is not None else float(choose(values, default=0.0))
+
+
+def _allow_cpu(parts: int) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = math.ceil(used.ru_utime + used.ru_stime) + CPU_SECONDS * parts
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+
+
+def _receive(connection: socket.socket) -> dict[str, Json] | None:
+    """The next request with the bytes of its files as `contents`, or None when there will be none."""
+    try:
+        start, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, 64)
+        if len(start) < _LENGTH.size:
+            return None
+        size, _ = _LENGTH.unpack(start)
+        message = bytearray()
+        while len(message) < size:
+            chunk = connection.recv(size - len(message))
+            if not chunk:
+                return None
+            message += chunk
+    except (TimeoutError, ConnectionError):
+        return None
+    request: dict[str, Json] = json.loads(bytes(message))
+    request["contents"] = {
+        name: _read_memory_file(descriptor, length)
+        for (name, length), descriptor in zip(request["files"], descriptors, strict=True)
+    }
+    return request
+
+
+def _memory_file(content: bytes) -> int:
+    descriptor = os.memfd_create("dstui", os.MFD_CLOEXEC)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    return descriptor
+
+
+def _read_memory_file(descriptor: int, length: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as source:
+        source.seek(0)
+        return source.read(length)
+
+
+def _parse(received: bytearray) -> Answer | None:
+    """The answer, once all of it is there."""
+    if len(received) < _LENGTH.size:
+        return None
+    header_size, body_size = _LENGTH.unpack_from(received)
+    end = _LENGTH.size + header_size + body_size
+    if len(received) < end:
+        return None
+    header = json.loads(bytes(received[_LENGTH.size : _LENGTH.size + header_size]))
+    return Answer(header["number"], header, bytes(received[_LENGTH.size + header_size : end]))
+
+
+def _resident_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
