@@ -73,6 +73,8 @@ def _report(outcome: Outcome) -> None:
         return
     record = outcome.record
     words = [f"ds: run {record.id[:5]} {record.state}"]
+    if record.exit_code:
+        words.append(f"with exit code {record.exit_code}")
     if record.stop_reason:
         words.append(f"({record.stop_reason})")
     words.append(f"after {format_duration(record.duration_seconds)}")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TERMINAL_ROWS = 50
 """Runs that `ds ls` shows on a terminal when no limit is given."""
 
+LOOKED_AT = 1_000
+"""Runs that decide which params and metrics become columns."""
+
 SHOWN_METRICS, SHOWN_PARAMS = 3, 4
 """Columns of each kind when none are asked for."""
 
@@ -211,6 +214,7 @@ def _without_empty(table: Table, keep: set[str]) -> Table:
 
 def _chosen(views: Sequence[RunView]) -> tuple[list[str], list[str]]:
     """(metrics, params): the metrics that most runs have, the params with the most different values."""
+    views = views[:LOOKED_AT]
     have = Counter(name for view in views for name in view.summary)
     metrics = sorted(have, key=lambda name: (-have[name], not name.startswith("val"), name))[:SHOWN_METRICS]
     values: dict[str, set[str]] = {}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dstui_store.envelope import Envelope as Envelope
-    from dstui_store.envelope import envelope as envelope
     from dstui_store.envelope import order as order
     from dstui_store.errors import AmbiguousRunError as AmbiguousRunError
     from dstui_store.errors import DamagedError as DamagedError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from dstui_store.errors import StoreError as StoreError
     from dstui_store.git import git_version as git_version
     from dstui_store.index import Index as Index
+    from dstui_store.journal import Series as Series
     from dstui_store.layout import Layout as Layout
     from dstui_store.layout import file_system_type as file_system_type
     from dstui_store.layout import locate as locate
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from dstui_store.live import Liveness as Liveness
     from dstui_store.live import LiveRun as LiveRun
     from dstui_store.live import start_ticks as start_ticks
-    from dstui_store.metrics import Series as Series
     from dstui_store.repository import NewRun as NewRun
     from dstui_store.repository import Store as Store
     from dstui_store.schema import STATES as STATES
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
     from dstui_store.worker import Worker as Worker
 
 _HOMES = {
-    "envelope": ("Envelope", "envelope", "order"),
+    "envelope": ("Envelope", "order"),
     "errors": (
         "AmbiguousRunError",
         "DamagedError",
@@ -88,7 +87,7 @@ _HOMES = {
         "new_run_id",
         "to_json",
     ),
-    "metrics": ("Series",),
+    "journal": ("Series",),
     "secrets": ("Masker",),
     "snapshot": ("Skipped", "Snapshot"),
     "text": (

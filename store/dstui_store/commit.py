@@ -132,7 +132,7 @@ def _metrics(run: LiveRun, temporary: Path, files: dict[str, bytes]) -> dict[str
 
 def _log(run: LiveRun, cas: Path, files: dict[str, bytes], masker: Masker) -> list[dict[str, Json]]:
     """Adds `log.gz`; a log too long for a commit goes whole to `cas/`, and the list says so."""
-    parts = [path for path in (run.folder / "log", *_tails(run.folder)) if path.exists()]
+    parts = run.log_parts()
     size = sum(path.stat().st_size for path in parts)
     if size == 0:
         return []
@@ -203,12 +203,6 @@ def _meta(run: LiveRun, record: RunRecord, end: Mapping[str, Json], code: Mappin
         "log_bytes": end.get("log_bytes"),
         "errors": run.errors()[:100],
     }
-
-
-def _tails(folder: Path) -> list[Path]:
-    """The log's later segments in order."""
-    numbered = [(int(path.suffix[1:]), path) for path in folder.glob("log.tail.*") if path.suffix[1:].isdigit()]
-    return [path for _, path in sorted(numbered)]
 
 
 def _read_range(parts: Sequence[Path], start: int, length: int) -> bytes:

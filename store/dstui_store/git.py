@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import subprocess
 import threading
@@ -197,9 +198,14 @@ class Git:
         if not OBJECT_ID.fullmatch(name):
             raise DamagedError(f"`{name[:80]}` is no object id")
         with self._mutex:
-            if self._reader is None:
-                self._reader = _ObjectReader(self.layout.store_git)
-            found_kind, content = self._reader.read(name, limit)
+            reader = self._reader = self._reader or _ObjectReader(self.layout.store_git)
+            try:
+                found_kind, content = reader.read(name, limit)
+            except (GitError, DamagedError):
+                # At an object that it cannot read git ends, or waits for ever; the next one gets a fresh one.
+                reader.close()
+                self._reader = None
+                raise
         if kind is not None and found_kind != kind:
             raise DamagedError(f"Object {name[:12]} is a {found_kind}, not a {kind}")
         if object_name(found_kind, content, self.algorithm) != name:
@@ -288,10 +294,14 @@ class _ObjectReader:
             raise LimitError(f"Object {name[:12]} in bytes", size, limit)
         _ask(self._contents, name)
         assert self._contents.stdout is not None
-        return kind, self._contents.stdout.read(size + 1)[:size]
+        content = self._contents.stdout.read(size + 1)
+        if len(content) != size + 1:
+            raise DamagedError(f"Object {name[:12]} cannot be read")
+        return kind, content[:size]
 
     def close(self) -> None:
         for process in (self._sizes, self._contents):
+            process.kill()
             process.communicate()
 
 
@@ -315,9 +325,13 @@ def _ask(process: subprocess.Popen[bytes], name: str) -> tuple[str, int]:
         process.stdin.flush()
     except BrokenPipeError as error:
         raise GitError("git cat-file ended unexpectedly") from error
+    waiting = select.poll()
+    waiting.register(process.stdout, select.POLLIN)
+    if not waiting.poll(DEADLINE_SECONDS * 1000):
+        raise GitError(f"git cat-file took longer than {DEADLINE_SECONDS:.0f} s for object {name[:12]}")
     answer = process.stdout.readline().split()
     if len(answer) != 3:
-        raise DamagedError(f"Object {name[:12]} is missing from the store")
+        raise DamagedError(f"Object {name[:12]} is missing from the store, or cannot be read")
     return answer[1].decode(), int(answer[2])
 
 

@@ -12,12 +12,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dstui_store.errors import DamagedError, FormatError, StoreError
-from dstui_store.schema import Json, MetricSummary, RunRecord, from_json, parse_line, to_json
+from dstui_store.schema import Json, RunRecord, from_json, parse_line, to_json, trusted_from_json
 
 if TYPE_CHECKING:
     from dstui_store.git import Git
@@ -108,21 +109,14 @@ class Index:
             (since, -1 if limit is None else limit),
         )
         for text, commit, notes in rows:
-            yield from_json(json.loads(text)).replace(commit=commit, notes=notes or "")
-
-    def json_lines(self, limit: int | None = None) -> list[tuple[str, str]]:
-        """(record as JSON text, commit) of runs that are not deleted, newest start first; no object is made."""
-        return self._database.execute(
-            "SELECT record, commit_id FROM run WHERE deleted = 0 ORDER BY started DESC, number DESC, row DESC LIMIT ?",
-            (-1 if limit is None else limit,),
-        ).fetchall()
+            yield trusted_from_json(text, commit, notes)
 
     def record(self, run: str) -> RunRecord | None:
         """One run by its whole id, deleted ones too."""
         found = self._database.execute("SELECT record, commit_id, notes FROM run WHERE id = ?", (run,)).fetchone()
         if found is None:
             return None
-        return from_json(json.loads(found[0])).replace(commit=found[1], notes=found[2] or "")
+        return trusted_from_json(*found)
 
     def find(self, condition: str, values: Sequence[Any]) -> list[str]:
         """Ids of runs under an SQL condition on the table `run`, newest first; conditions are ours, values are data."""
@@ -285,9 +279,9 @@ class _Writer:
         """Writes what is gathered, then applies the operations of every run touched."""
         execute_many = self._database.executemany
         execute_many("INSERT INTO key VALUES (?, ?, ?)", self._new_keys)
-        execute_many("INSERT OR REPLACE INTO param VALUES (?, ?, ?, ?)", sorted(self._params, key=_key_and_row))
+        execute_many("INSERT OR REPLACE INTO param VALUES (?, ?, ?, ?)", sorted(self._params, key=itemgetter(0, 1)))
         execute_many(
-            "INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?, ?, ?, ?)", sorted(self._metrics, key=_key_and_row)
+            "INSERT OR REPLACE INTO metric VALUES (?, ?, ?, ?, ?, ?, ?)", sorted(self._metrics, key=itemgetter(0, 1))
         )
         execute_many("INSERT OR IGNORE INTO tag VALUES (?, ?)", self._tags)
         for run in self._touched:
@@ -318,7 +312,7 @@ class _Writer:
         for name, value in record.config.items():
             self._params.append((self._key(PARAM, name), row, *param_columns(value)))
         for name, summary in record.summary.items():
-            self._metrics.append((self._key(METRIC, name), row, *_metric_columns(summary)))
+            self._metrics.append((self._key(METRIC, name), row, *summary))
         self._tags += [(row, tag) for tag in record.tags]
 
     def _take_operation(self, operation: Operation) -> None:
@@ -343,7 +337,7 @@ class _Writer:
             for name, value, writer in operations
             if writer == owner or name not in {"name", "deleted"}
         }
-        record = apply_operations(from_json(json.loads(text)).replace(notes=notes or ""), allowed)
+        record = apply_operations(trusted_from_json(text, None, notes), allowed)
         self._database.execute("DELETE FROM tag WHERE row = ?", (row,))
         self._database.executemany("INSERT INTO tag VALUES (?, ?)", [(row, tag) for tag in record.tags])
         self._database.execute(
@@ -399,19 +393,6 @@ def param_columns(value: Json) -> tuple[float | None, str | None]:
     if isinstance(value, int | float):
         return (float(value) if abs(value) < 1e300 else None), None
     return None, value if isinstance(value, str) else json.dumps(value)
-
-
-def _metric_columns(
-    summary: MetricSummary,
-) -> tuple[float | None, float | None, float | None, int | None, int]:
-    values = [getattr(summary, item.name) for item in fields(summary)]
-    last, low, high, step, count = values
-    # SQLite stores NaN as NULL; the record's own JSON keeps which it was.
-    return last, low, high, step, count
-
-
-def _key_and_row(columns: tuple[Any, ...]) -> tuple[int, int]:
-    return columns[0], columns[1]
 
 
 def _chain(git: Git, tip: str, old: str | None) -> Iterator[Entry]:

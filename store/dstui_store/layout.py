@@ -87,11 +87,13 @@ class Layout:
 
     @property
     def snapshot_refused(self) -> str | None:
-        """Why this project's files are never stored, or None: a home or root folder is no project."""
+        """Why this project's files are never stored, or None: a home folder is no project."""
         if self.project == Path(self.project.anchor):
             return "the project is the root folder"
         if self.project == Path.home().resolve():
             return "the project is your home folder"
+        if self.git_dir is None and all((self.project / name).exists() for name in ("HEAD", "objects", "refs")):
+            return "the folder is a git repository without a work tree"
         return None
 
 

@@ -107,6 +107,23 @@ class LiveRun:
                     values.update(json.loads(line)["values"])
         return values
 
+    def log_parts(self) -> list[Path]:
+        """The files of its output in order: `log`, then the segments after the first `log_max_bytes`."""
+        tails = [path for path in self.folder.glob("log.tail.*") if path.suffix[1:].isdigit()]
+        parts = [self.folder / "log", *sorted(tails, key=lambda path: int(path.suffix[1:]))]
+        return [path for path in parts if path.exists()]
+
+    def log_tail(self, limit: int) -> bytes:
+        """The last `limit` bytes of its output."""
+        tail = b""
+        for path in reversed(self.log_parts()):
+            with path.open("rb") as source:
+                source.seek(max(0, path.stat().st_size - (limit - len(tail))))
+                tail = source.read(limit - len(tail)) + tail
+            if len(tail) >= limit:
+                break
+        return tail
+
     def errors(self) -> list[str]:
         """What could not be tracked, one line each."""
         return [line.decode("utf-8", "replace") for line in _lines(self.folder / "errors")]

@@ -61,10 +61,10 @@ class Staging:
         self._objects = objects
         self._algorithm = algorithm
         self._published: set[str] = set()
-        self.path = parent / secrets.token_hex(8)
-        self.path.mkdir(mode=0o700)
-        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self.path, self._lock = _locked_folder(parent)
+        except OSError as error:
+            raise _not_written(objects, error) from error
 
     def __enter__(self) -> Staging:
         return self
@@ -194,6 +194,22 @@ def sweep_stagings(parent: Path) -> None:
             os.close(descriptor)
 
 
+def _locked_folder(parent: Path) -> tuple[Path, int]:
+    """A new folder and the descriptor that holds its lock."""
+    while True:
+        path = parent / secrets.token_hex(8)
+        path.mkdir(mode=0o700)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # A sweep may have taken it for a dead one's before it was locked; then it is made again.
+        if path.exists():
+            return path, descriptor
+        os.close(descriptor)
+
+
 def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable."""
     _sync(path)
@@ -231,5 +247,6 @@ def _is_sound(path: Path) -> bool:
     """
     if "pack" in path.parts[-2:]:
         return path.stat().st_size > 32
-    head = path.open("rb").read(2)
+    with path.open("rb") as source:
+        head = source.read(2)
     return len(head) == 2 and head[0] & 0x0F == 8 and int.from_bytes(head, "big") % 31 == 0

@@ -11,19 +11,23 @@ import hashlib
 import io
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dstui_store import live
 from dstui_store.errors import DamagedError, GitError, LimitError, RunNotFoundError
 from dstui_store.git import Git, quoted_alternate
+from dstui_store.live import LiveRun
 from dstui_store.objects import FOLDER, GITLINK, REGULAR
 from dstui_store.schema import OBJECT_ID, RUN_ENTRIES, Json, load_json
 
 if TYPE_CHECKING:
     from dstui_store.index import Index
+    from dstui_store.journal import Series
     from dstui_store.layout import Layout
-    from dstui_store.metrics import Series
+
+T = TypeVar("T")
 
 MIN_SHOWN_ID = 5
 MAX_JSON_BYTES = 1 << 20
@@ -92,26 +96,22 @@ class RunReading(ABC):
 
     def skipped(self, run: str) -> list[dict[str, Json]]:
         """Files that the snapshot left out: `{"path", "size", "reason"}`."""
-        found = live.read(self.layout, run)
-        data = found.launch.get("skipped") if found is not None else self._json_list(run, "skipped.json")
+        data = self._from(run, lambda found: found.launch.get("skipped"), lambda: self._json_list(run, "skipped.json"))
         return [item for item in data or [] if isinstance(item, dict)]
 
     def meta(self, run: str) -> dict[str, Json]:
         """`meta.json` of a run, or what a live one would write."""
-        found = live.read(self.layout, run)
-        if found is not None:
-            return {**found.launch, "errors": found.errors(), "code": found.launch.get("code") or {}}
-        return self.json(run, "meta.json")
+        return self._from(run, _live_meta, lambda: self.json(run, "meta.json"))
 
     def environment(self, run: str) -> dict[str, Json]:
         """`env.json` of a run."""
-        found = live.read(self.layout, run)
-        return dict(found.launch.get("environment") or {}) if found is not None else self.json(run, "env.json")
+        return self._from(
+            run, lambda found: dict(found.launch.get("environment") or {}), lambda: self.json(run, "env.json")
+        )
 
     def config(self, run: str) -> dict[str, Json]:
         """All params of a run, those too many for a listing included."""
-        found = live.read(self.layout, run)
-        return found.config() if found is not None else self.json(run, "config.json")
+        return self._from(run, LiveRun.config, lambda: self.json(run, "config.json"))
 
     def log(self, run: str) -> bytes:
         """The output of a run as stored, exact bytes; of a live run what there is so far, its last 16 MiB.
@@ -119,13 +119,7 @@ class RunReading(ABC):
         Raises:
             LimitError: over 16 MiB decompressed.
         """
-        found = live.read(self.layout, run)
-        if found is not None:
-            return _tail_of(found.folder / "log", MAX_LOG_BYTES)
-        if "log.gz" not in self.entries(run):
-            return b""
-        kept = self._kept_log(run)
-        return kept.read_bytes() if kept is not None else _inflate(self.blob(run, "log.gz"))
+        return self._from(run, lambda found: found.log_tail(MAX_LOG_BYTES), lambda: self._stored_log(run))
 
     def metrics(self, run: str, keys: list[str] | None = None) -> dict[str, Series]:
         """The points of a run by metric, in time order; `keys` limits which.
@@ -133,14 +127,7 @@ class RunReading(ABC):
         Raises:
             DamagedError: the stored metrics cannot be read.
         """
-        from dstui_store import journal, metrics
-
-        found = live.read(self.layout, run)
-        if found is not None:
-            series = journal.read(found.journal).series()
-            return {key: value for key, value in series.items() if keys is None or key in keys}
-        names = [name for name in self.entries(run) if name.startswith("metrics") and name.endswith(".parquet")]
-        return metrics.read({name: self.blob(run, name) for name in names}, keys=keys)
+        return self._from(run, lambda found: _live_metrics(found, keys), lambda: self._stored_metrics(run, keys))
 
     def code_files(self, run: str) -> dict[str, str]:
         """Path to blob of a run's code, submodules left out; errors as `code_entries`."""
@@ -161,11 +148,9 @@ class RunReading(ABC):
 
     def code_tree(self, run: str) -> str | None:
         """Object id of a run's code tree, None when nothing was stored."""
-        found = live.read(self.layout, run)
-        if found is not None:
-            tree = (found.launch.get("code") or {}).get("tree")
-            return tree if isinstance(tree, str) else None
-        return self.entries(run).get("code")
+        return self._from(
+            run, lambda found: (found.launch.get("code") or {}).get("tree"), lambda: self.entries(run).get("code")
+        )
 
     def code_blob(self, object_id: str) -> bytes:
         """The bytes of one code file, at most 64 MiB."""
@@ -237,6 +222,27 @@ class RunReading(ABC):
             environment=self._with_project(),
         )[:MAX_DIFF_BYTES]
 
+    def _from(self, run: str, from_live: Callable[[LiveRun], T], from_commit: Callable[[], T]) -> T:
+        """What a live run's folder says, else its commit; a run that is committed while it is read is read again."""
+        found = live.read(self.layout, run)
+        if found is not None:
+            value = from_live(found)
+            if found.folder.exists():
+                return value
+        return from_commit()
+
+    def _stored_log(self, run: str) -> bytes:
+        if "log.gz" not in self.entries(run):
+            return b""
+        kept = self._kept_log(run)
+        return kept.read_bytes() if kept is not None else _inflate(self.blob(run, "log.gz"))
+
+    def _stored_metrics(self, run: str, keys: list[str] | None) -> dict[str, Series]:
+        from dstui_store import metrics
+
+        names = [name for name in self.entries(run) if name.startswith("metrics") and name.endswith(".parquet")]
+        return metrics.read({name: self.blob(run, name) for name in names}, keys=keys)
+
     def _with_project(self) -> dict[str, str]:
         assert self.layout.common_dir is not None
         return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted_alternate(str(self.layout.common_dir / "objects"))}
@@ -269,7 +275,7 @@ class RunReading(ABC):
         """The whole log in `cas/`, when the commit holds only its ends and the bytes are here and right."""
         for item in self._json_list(run, "artifacts.json"):
             if isinstance(item, dict) and item.get("path") == "log" and isinstance(item.get("sha256"), str):
-                name = item["sha256"]
+                name = str(item["sha256"])
                 path = self.layout.cas / name[:2] / name
                 if re.fullmatch(r"[0-9a-f]{64}", name) and path.is_file() and _sha256(path) == name:
                     return path
@@ -289,13 +295,15 @@ class RunReading(ABC):
                 raise LimitError("The number of files of a run's code", len(files), MAX_CODE_FILES)
 
 
-def _tail_of(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as source:
-            source.seek(max(0, path.stat().st_size - limit))
-            return source.read(limit)
-    except FileNotFoundError:
-        return b""
+def _live_meta(found: LiveRun) -> dict[str, Json]:
+    return {**found.launch, "errors": found.errors(), "code": found.launch.get("code") or {}}
+
+
+def _live_metrics(found: LiveRun, keys: list[str] | None) -> dict[str, Series]:
+    from dstui_store import journal
+
+    series = journal.read(found.journal).series()
+    return {key: value for key, value in series.items() if keys is None or key in keys}
 
 
 def _inflate(content: bytes) -> bytes:

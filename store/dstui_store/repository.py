@@ -233,10 +233,12 @@ class Store(RunReading):
         """Every run that is not deleted, live ones first, newest start first."""
         if not self.exists:
             return []
+        # Live ones first: a run that is committed meanwhile is then in the index, and never in neither.
+        lives = self.live_records()
         self.index.sync()
         committed = list(self.index.records())
         known = {record.id for record in committed}
-        return [record for record in self.live_records() if record.id not in known] + committed
+        return [record for record in lives if record.id not in known] + committed
 
     def live_runs(self) -> list[LiveRun]:
         """Live folders, oldest first."""
@@ -263,14 +265,16 @@ class Store(RunReading):
         Raises:
             RunNotFoundError: no such run.
         """
+        found = live.read(self.layout, run)
+        lively = None if found is None else found.record(_live_summary(found))
+        # As in `records`: looked for among the live ones first, so it is missed in neither.
         self.index.sync()
         committed = self.index.record(run)
         if committed is not None:
             return committed
-        found = live.read(self.layout, run)
-        if found is None:
+        if lively is None:
             raise RunNotFoundError(run)
-        return apply_operations(found.record(_live_summary(found)), self.index.operations(run))
+        return apply_operations(lively, self.index.operations(run))
 
     def resolve(self, name: str) -> str:
         """The id of the run that a name stands for: id prefix, `#142`, `alice#142`, `@`, `@~2`, commit, or run name.
@@ -281,8 +285,9 @@ class Store(RunReading):
         """
         if not self.exists:
             raise RunNotFoundError(name, hint="this project has no runs yet: `ds run train.py` makes one")
+        lives = self.live_records()
         self.index.sync()
-        return naming.resolve(name, self.index, self.live_records(), self.writer())
+        return naming.resolve(name, self.index, lives, self.writer())
 
     def shown_id_length(self) -> int:
         """Length of the shortest id prefix, at least 5, that tells all runs apart."""
