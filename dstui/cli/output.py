@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from dstui.errors import DstuiError, UsageError
 from dstui.names import BAD_STATES
-from dstui.sdk.text import LogLine, SafeText, TextStyle, cell_width, clean, cut_text, fit_text
+from dstui.sdk.text import LogLine, TextStyle, cell_width, clean, cut_text, fit_text
 from dstui.units import UNKNOWN, format_number
 
 GAP = "  "
@@ -196,20 +196,30 @@ def render_table(table: Table, out: Terminal) -> tuple[str, list[str]]:
     """The human form of a table, and the names of the columns that did not fit."""
     if not table.rows:
         return "", []
-    texts = [[_shown(column, row[index]) for row in table.rows] for index, column in enumerate(table.columns)]
+    cells = [[_shown(column, row[index]) for row in table.rows] for index, column in enumerate(table.columns)]
+    sizes = [list(map(cell_width, column)) for column in cells]
     headings = [clean(column.name) for column in table.columns]
-    natural = [
-        max(cell_width(heading), max(map(cell_width, cells))) for heading, cells in zip(headings, texts, strict=True)
-    ]
+    natural = [max(cell_width(heading), *size) for heading, size in zip(headings, sizes, strict=True)]
     widths = fit_columns(table.columns, natural, out.width)
-    lines = [_line(table.columns, headings, widths, ["bold"] * len(headings) if out.colour else None)]
-    for number, row in enumerate(table.rows):
-        styles = (
-            [column.style(value) if column.style else None for column, value in zip(table.columns, row, strict=True)]
+    last = next(reversed(widths))
+    parts: list[list[str]] = []
+    for index, width in widths.items():
+        column = table.columns[index]
+        column_cells, column_sizes = [headings[index], *cells[index]], [cell_width(headings[index]), *sizes[index]]
+        if natural[index] > width:
+            column_cells = [cut_text(clean(cell), width) for cell in column_cells]
+            column_sizes = list(map(cell_width, column_cells))
+        styles = ["bold", *(column.style(row[index]) if column.style else None for row in table.rows)]
+        # No spaces at the end of a line: they would be copied along.
+        pads = [" " * (width - size) if column.right or index != last else "" for size in column_sizes]
+        shown = (
+            [_in_style(cell, style, True) for cell, style in zip(column_cells, styles, strict=True)]
             if out.colour
-            else None
+            else column_cells
         )
-        lines.append(_line(table.columns, [cells[number] for cells in texts], widths, styles))
+        pairs = zip(pads, shown, strict=True)
+        parts.append([pad + cell for pad, cell in pairs] if column.right else [cell + pad for pad, cell in pairs])
+    lines = [GAP.join(line).rstrip(" ") for line in zip(*parts, strict=True)]
     left_out = [column.name for index, column in enumerate(table.columns) if index not in widths]
     return "\n".join(lines) + "\n", left_out
 
@@ -379,9 +389,12 @@ _LATEX = {
 }
 
 
-def _shown(column: Column, value: object) -> SafeText:
+def _shown(column: Column, value: object) -> str:
+    """The human form of a cell, cleaned; a number needs no cleaning."""
     if value is None:
-        return clean(UNKNOWN)
+        return UNKNOWN
+    if column.show is None and isinstance(value, int | float):
+        return format_number(value)
     return clean(column.show(value) if column.show else _plain(value))
 
 
@@ -394,19 +407,6 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return ", ".join(str(_plain(item)) for item in value)
     return value
-
-
-def _line(
-    columns: Sequence[Column], cells: Sequence[SafeText], widths: Mapping[int, int], styles: Sequence[str | None] | None
-) -> str:
-    parts: list[str] = []
-    for index, width in widths.items():
-        text = cut_text(cells[index], width)
-        space = " " * (width - cell_width(text))
-        shown = text if styles is None else _in_style(text, styles[index], True)
-        parts.append(space + shown if columns[index].right else shown + space)
-    # Spaces at the end of a line would be copied along.
-    return GAP.join(parts).rstrip(" ")
 
 
 def _fitting(text: str, width: int) -> int:

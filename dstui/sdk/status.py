@@ -64,7 +64,7 @@ def read_status(project: Project, *, remember: bool = True) -> Status:
     ended.sort(key=lambda view: -(view.record.ended_at or 0.0))
     away = {live.id: _where(live.launch) for live in store.live_runs() if live.liveness() is Liveness.ELSEWHERE}
     if remember and store.exists:
-        _remember(store, now)
+        remember_look(store, now)
     return Status(looked_at, running, away, ended, len(runs), _next_step(running, ended, len(runs)))
 
 
@@ -76,7 +76,8 @@ def last_look(store: Store) -> float | None:
         return None
 
 
-def _remember(store: Store, now: float) -> None:
+def remember_look(store: Store, now: float) -> None:
+    """Counts this moment (seconds since the epoch) as the user's last look."""
     path = _look_file(store)
     private_folder(path.parent)
     path.touch(mode=0o600)
