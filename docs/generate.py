@@ -33,7 +33,8 @@ Data goes to stdout, words to stderr.
 
 KEYS_HEAD = """# Keys
 <!-- Made by `make docs` from the program. Edit the actions there. -->
-The dashboard's keys, page by page. `?` shows the same list inside it.
+The keys of the dashboard. A key has one meaning everywhere; inside the dashboard, `?` shows those of the present pane.
+Another key is given to an action by its name, under `[keys]` in `dstui.toml`: `stop = "X"`.
 """
 
 VALUE_NAMES = {"int": "N", "int range": "N", "float": "NUMBER", "float range": "NUMBER", "path": "PATH"}
@@ -50,6 +51,13 @@ def command_reference() -> str:
         if rows:
             parts.append("| option or argument | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def key_reference() -> str:
+    """The text of `docs/keys.md`: every key of the dashboard, by place."""
+    from dstui.tui.actions import reference
+
+    return f"{KEYS_HEAD}\n{reference()}"
 
 
 def options_by_command() -> dict[str, set[str]]:
@@ -129,6 +137,7 @@ def paragraphs(text: str) -> str:
 def main() -> None:
     """Write both files."""
     (FOLDER / "cli.md").write_text(command_reference())
+    (FOLDER / "keys.md").write_text(key_reference())
 
 
 if __name__ == "__main__":
