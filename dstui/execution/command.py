@@ -134,7 +134,9 @@ def _check_program(first: str, cwd: Path, environment: Mapping[str, str]) -> Non
     program = cwd / first
     if not program.exists():
         raise LaunchError(f"`{first}` does not exist", hint=f"looked in `{cwd}`", exit_code=127)
-    if program.is_dir() or not os.access(program, os.X_OK):
+    if program.is_dir():
+        raise LaunchError(f"`{first}` is a folder", hint="name a program or a script", exit_code=126)
+    if not os.access(program, os.X_OK):
         raise LaunchError(f"`{first}` cannot be executed", hint=f"`chmod +x {first}`", exit_code=126)
 
 

@@ -1,0 +1,57 @@
+"""dstui: run, queue, compare and reproduce machine-learning experiments from the terminal.
+
+In a training script:
+
+```python
+import dstui
+
+dstui.log({"loss": 0.3, "accuracy": 0.9}, step=10)
+```
+
+Importing it loads the standard library only; what needs more is loaded when it is first named.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from dstui.inside.client import Run, config, finish, init, log
+
+if TYPE_CHECKING:
+    from dstui.sdk import open_store
+
+__version__ = "0.1.0"
+
+__all__ = ["Run", "__version__", "config", "finish", "init", "log", "open_store"]
+
+_LATE = {"open_store": "dstui.sdk"}
+"""Names that load heavy libraries, with the module that has them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module `dstui` has no attribute `{name}`")
+    from importlib import import_module
+
+    return getattr(import_module(_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
+
+
+class _Package(ModuleType):
+    """Keeps `dstui.config` the function, although there is a module `dstui/config.py` too.
+
+    The import system sets a package's attribute to each submodule it loads. Inside dstui, therefore:
+    `from dstui.config import ...`, never `import dstui.config`.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "config" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,616 @@
+"""What a training script sees: `init`, `log`, `config`, `finish` and the run they belong to.
+
+Standard library only, Python 3.9. Inside `ds run` everything joins the run named by `DSTUI_RUN_DIR`, and `log` works
+without `init`. Outside, `init` starts a run; `log` without `init` records nothing and says so once: a script that is
+only being tried out must not fill the store by itself.
+
+Nothing here raises into the training for the tracker's own trouble, nor for a value that is no metric: what cannot be
+recorded is refused once per name, on stderr, with what to do.
+
+Config: params typed at `ds run -p` (or proposed by a sweep) stand over what `init(config=...)` gives, because the
+script's values are its defaults. `run.config` holds the result, and the result is what is recorded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import struct
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING or __package__:
+    from dstui.inside.journal import LARGEST_INTEGER, LARGEST_STEP, JournalWriter, json_value, shorten, tell
+else:
+    # Run by path: the folder of this file is on `sys.path`.
+    from journal import LARGEST_INTEGER, LARGEST_STEP, JournalWriter, json_value, shorten, tell
+
+START_SECONDS = 120
+"""How long `init` outside `ds run` waits for a new run; the code snapshot is taken meanwhile."""
+
+NESTING = 16
+"""Depth to which nested dicts of metrics or config are flattened."""
+
+REFUSALS_TOLD = 100
+"""Different names refused aloud; a script that makes names up would fill its log."""
+
+MASKED = "<secret>"
+"""Stands for a config value that must not be stored."""
+
+RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+"""Where launchers of several processes say which one this is; the first that is set counts."""
+
+SECRET_WORDS = frozenset({"secret", "secrets", "password", "passwd", "credential", "credentials", "apikey"})
+"""A setting with one of these words in its name is not stored."""
+
+SECRET_PAIRS = frozenset({("api", "key"), ("access", "key"), ("private", "key"), ("auth", "key")})
+"""Likewise with two of them in a row."""
+
+_WORD_EDGE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
+_SPECIAL_TOKEN = re.compile(r"<.*>|\[.*\]|.{0,7}", re.DOTALL)
+
+
+class Config(dict[str, Any]):
+    """The settings of a run, as the script reads them; every change is recorded.
+
+    A plain dict, nested as it was given. `config({...})` and `config.update({...})` do the same.
+    """
+
+    def __init__(self, run: Run, params: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._run = run
+        self._params = params
+        for key, value in params.items():
+            self._put(key, value)
+
+    def __call__(self, values: object) -> None:
+        """Add settings, given as for `init(config=...)`."""
+        self._merge(_settings(values))
+
+    def update(self, *others: Any, **values: Any) -> None:
+        """Add settings; params given to the run stay as they are."""
+        self._merge(dict(*others, **values))
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._merge({key: value})
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The setting of this name, added when there is none."""
+        if key not in self:
+            self._merge({key: default})
+        return self[key]
+
+    def _merge(self, values: Mapping[str, Any]) -> None:
+        super().update(values)
+        for key, value in self._params.items():
+            self._put(key, value)
+        self._run._record_config(self)
+
+    def _put(self, key: str, value: Any) -> None:
+        """Set a dotted key where the nested dicts have its place, else as it stands."""
+        folder: dict[str, Any] = self
+        parts = key.split(".")
+        if key not in self:
+            for part in parts[:-1]:
+                inner = folder.get(part)
+                if not isinstance(inner, dict):
+                    folder, parts = self, [key]
+                    break
+                folder = inner
+        else:
+            parts = [key]
+        dict.__setitem__(folder, parts[-1], value)
+
+
+class Run:
+    """The run of this process: made by `init`, or joined inside `ds run`.
+
+    Thread-safe; after a fork the child goes on in the same run.
+
+    Attributes:
+        id: 16 characters, or None when tracking could not start (then nothing is recorded, and stderr said why).
+        directory: its live directory, or None likewise.
+        config: settings as the script gave them, with the params of the run over them.
+    """
+
+    def __init__(self, id: str | None, directory: str | None, params: Mapping[str, Any]) -> None:
+        self.id = id
+        self.directory = directory
+        self._journal: JournalWriter | None = None
+        if directory is not None:
+            self._journal = JournalWriter(os.path.join(directory, "journal"), _rank(), str(os.getpid()))
+        # The process that must write the end of the run, if it was started by `init`.
+        self._owner: int | None = None
+        self._finished = False
+        self._recorded: dict[str, Any] = {}
+        self.config = Config(self, params)
+
+    def __repr__(self) -> str:
+        return f"<dstui run {self.id}>" if self.id else "<dstui run, not recorded>"
+
+    def log(self, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Record metrics; safe from SIGKILL once it has returned.
+
+        Args:
+            values: number by name: float, int, bool, or a NumPy or PyTorch scalar or one-element tensor. NaN and
+                infinities are kept. Nested dicts get dotted names.
+            step: an integer of any order; without one, readers count the points of each metric from 0.
+        """
+        journal = self._journal
+        if journal is None:
+            if self._finished:
+                _refuse("log()", f"was called after run {self.id} was finished; nothing is recorded")
+            return
+        try:
+            journal.log(values, step)
+        except (TypeError, AttributeError, struct.error):
+            _log_checked(journal.log, values, step)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """End the run that `init` started; inside `ds run` the command's own end counts, so this does nothing.
+
+        Args:
+            exit_code: 0 for `finished`, anything else for `failed`.
+        """
+        self._end(exit_code, "finished" if exit_code == 0 else "failed", None)
+
+    def _record_config(self, config: Mapping[str, Any]) -> None:
+        """Write those settings that are new or changed, flat and masked."""
+        # Other ranks run the same script: their settings would only repeat those of rank 0.
+        if self._journal is None or self._journal.rank != 0:
+            return
+        flat: dict[str, Any] = {}
+        _flatten(config, "", flat, NESTING)
+        masked = {key: MASKED if _is_secret(key, value) else value for key, value in flat.items()}
+        changed = {key: value for key, value in masked.items() if self._recorded.get(key, self) != value}
+        if changed:
+            self._recorded.update(changed)
+            self._journal.config(changed)
+
+    def _end(self, exit_code: int | None, state: str, reason: str | None) -> None:
+        if self._owner != os.getpid() or self._finished or self.directory is None:
+            return
+        self._finished = True
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        _forget(self)
+        path = os.path.join(self.directory, "finish.json")
+        end = {"exit_code": exit_code, "state": state, "stop_reason": reason}
+        try:
+            with open(path + ".tmp", "w", encoding="ascii") as file:
+                json.dump(end, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(path + ".tmp", path)
+        except OSError as error:
+            tell(f"the end of run {self.id} could not be written ({error.strerror}); it will be listed as killed")
+
+
+_state = threading.RLock()
+_run: Run | None = None
+# `log` of the present run's journal, for it saves a twentieth of the time of a call.
+_write: Callable[..., None] | None = None
+_outside_told = False
+_refused: set[str] = set()
+_crash: tuple[int | None, str, str | None] | None = None
+_hooked = False
+
+
+def init(
+    config: object = None,
+    name: str | None = None,
+    experiment: str | None = None,
+    tags: Sequence[str] | None = None,
+) -> Run:
+    """The run to record into: joined inside `ds run`, where a further call gives the same one; else a new one.
+
+    Outside `ds run`, a second call finishes the first run and starts another.
+
+    Args:
+        config: settings: a dict, nested or flat, an `argparse.Namespace` or a dataclass.
+        name: what to call the run.
+        experiment: the experiment it belongs to.
+        tags: short words to find it by.
+    """
+    with _state:
+        run = _run
+        if run is not None and run._owner == os.getpid():
+            run.finish()
+            run = _run
+        about = _about(name, experiment, tags)
+        if run is None:
+            run = _join() or _start(about)
+            _enter(run)
+            about = {} if run._owner is not None else about
+        if about and run._journal is not None:
+            run._journal.config({}, about)
+        if config is not None:
+            run.config(config)
+        return run
+
+
+def log(values: Mapping[str, Any], step: int | None = None) -> None:
+    """Record metrics of the present run.
+
+    Args:
+        values: number by name: float, int, bool, or a NumPy or PyTorch scalar or one-element tensor. NaN and infinities
+            are kept. Nested dicts get dotted names.
+        step: an integer of any order; without one, readers count the points of each metric from 0.
+    """
+    write = _write
+    if write is None:
+        run = _run or _present()
+        if run is not None:
+            run.log(values, step)
+        return
+    try:
+        write(values, step)
+    except (TypeError, AttributeError, struct.error):
+        _log_checked(write, values, step)
+
+
+def config(values: object) -> None:
+    """Record settings of the present run, given as for `init(config=...)`."""
+    run = _run or _present()
+    if run is not None:
+        run.config(values)
+
+
+def finish(exit_code: int = 0) -> None:
+    """End the run that `init` started; see `Run.finish`."""
+    if _run is not None:
+        _run.finish(exit_code)
+
+
+def _enter(run: Run | None) -> None:
+    """Make a run the present one, or none."""
+    global _run, _write
+    _run = run
+    _write = run._journal.log if run is not None and run._journal is not None else None
+
+
+def _present() -> Run | None:
+    """The run joined at the first `log` or `config` without `init`, or None outside `ds run`, said once."""
+    global _outside_told
+    if _outside_told:
+        return None
+    with _state:
+        if _run is None:
+            _enter(_join())
+        if _run is None and not _outside_told:
+            _outside_told = True
+            tell(
+                "nothing is recorded, because this script runs outside a run. "
+                "Start it with `ds run`, or call `dstui.init()` first"
+            )
+        return _run
+
+
+def _join() -> Run | None:
+    """The run that `DSTUI_RUN_DIR` names, or None when there is none or it has ended."""
+    directory = os.environ.get("DSTUI_RUN_DIR")
+    if not directory or not os.path.isdir(directory):
+        return None
+    return Run(os.environ.get("DSTUI_RUN_ID") or os.path.basename(directory), directory, _params())
+
+
+def _params() -> dict[str, Any]:
+    """What `DSTUI_PARAMS_FILE` holds: one JSON object."""
+    path = os.environ.get("DSTUI_PARAMS_FILE")
+    if not path:
+        return {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            params = json.load(file)
+    except (OSError, ValueError) as error:
+        tell(f"the params of this run could not be read from `{path}` ({error}); the script's own values count")
+        return {}
+    return {str(key): value for key, value in params.items()} if isinstance(params, dict) else {}
+
+
+def _about(name: str | None, experiment: str | None, tags: Sequence[str] | None) -> dict[str, Any]:
+    about: dict[str, Any] = {}
+    if name is not None:
+        about["name"] = str(name)
+    if experiment is not None:
+        about["experiment"] = str(experiment)
+    if tags is not None:
+        about["tags"] = [tags] if isinstance(tags, str) else [str(tag) for tag in tags]
+    return about
+
+
+def _start(about: Mapping[str, Any]) -> Run:
+    """A new run of this process, kept by a keeper of its own; one that records nothing when that fails."""
+    try:
+        answer = _ask_for_run(about)
+        run_id, directory = str(answer["run"]), str(answer["live"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        tell(f"no run could be started, so nothing is recorded: {error}. The training goes on; try it with `ds run`")
+        return Run(None, None, {})
+    run = Run(run_id, directory, {})
+    run._owner = os.getpid()
+    # Worker processes that the script spawns join this run.
+    os.environ["DSTUI_RUN_ID"] = run_id
+    os.environ["DSTUI_RUN_DIR"] = directory
+    _hook_exit()
+    return run
+
+
+def _ask_for_run(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of `dstui.execution.begin`: `{"run": id, "live": directory}`.
+
+    Raises:
+        OSError: it could not be started.
+        ValueError: it failed; the message says what it said.
+    """
+    import selectors
+    import subprocess
+    import time
+
+    if not sys.executable:
+        raise ValueError("this Python does not know its own executable")
+    options: list[str] = []
+    for option in ("name", "experiment"):
+        if option in about:
+            options += [f"--{option}", about[option]]
+    for tag in about.get("tags", ()):
+        options += ["--tag", tag]
+    command = [sys.executable, "-m", "dstui.execution.begin", "--pid", str(os.getpid()), *options]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    # One line, not the end of the pipe: the keeper that it leaves behind may still hold it.
+    received = {process.stdout: b"", process.stderr: b""}
+    deadline = time.monotonic() + START_SECONDS
+    with selectors.DefaultSelector() as selector:
+        for pipe in received:
+            selector.register(pipe, selectors.EVENT_READ)
+        while b"\n" not in received[process.stdout] and selector.get_map():
+            for key, _ in selector.select(max(0.0, deadline - time.monotonic())):
+                pipe = process.stdout if key.fileobj is process.stdout else process.stderr
+                data = os.read(pipe.fileno(), 65_536)
+                received[pipe] += data
+                if not data:
+                    selector.unregister(pipe)
+            if time.monotonic() > deadline:
+                process.kill()
+                break
+    line = received[process.stdout].partition(b"\n")[0]
+    words = received[process.stderr].decode(errors="replace").strip().splitlines()
+    process.stdout.close()
+    process.stderr.close()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if not line:
+        raise ValueError(words[-1] if words else f"no answer from `dstui.execution.begin` in {START_SECONDS} s")
+    answer = json.loads(line)
+    if not isinstance(answer, dict):
+        raise ValueError("the answer of `dstui.execution.begin` is no object")
+    return answer
+
+
+def _forget(run: Run) -> None:
+    """Take a finished run out of this process and of what its children would inherit."""
+    with _state:
+        if _run is run:
+            _enter(None)
+        if os.environ.get("DSTUI_RUN_DIR") == run.directory:
+            os.environ.pop("DSTUI_RUN_DIR", None)
+            os.environ.pop("DSTUI_RUN_ID", None)
+
+
+def _hook_exit() -> None:
+    """See how this process ends: `sys.excepthook` for a crash, `sys.exit` for a code, `atexit` to write it."""
+    global _hooked, _crash
+    _crash = None
+    if _hooked:
+        return
+    _hooked = True
+    atexit.register(_end_at_exit)
+    sys.excepthook = _note_crash(sys.excepthook)
+    sys.exit = _note_exit(sys.exit)
+
+
+_ExceptHook = Callable[[type[BaseException], BaseException, "TracebackType | None"], Any]
+
+
+def _note_crash(original: _ExceptHook) -> _ExceptHook:
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        global _crash
+        if issubclass(kind, KeyboardInterrupt):
+            _crash = (130, "stopped", "interrupted")
+        else:
+            _crash = (1, "failed", kind.__name__)
+        original(kind, error, trace)
+
+    return excepthook
+
+
+def _note_exit(original: Callable[..., Any]) -> Any:
+    def exit(code: Any = None, /) -> None:
+        global _crash
+        # In another thread it ends that thread only.
+        if threading.current_thread() is threading.main_thread():
+            number = 0 if code is None else int(code) & 0xFF if isinstance(code, int) else 1
+            _crash = (number, "finished" if number == 0 else "failed", None)
+        original(code)
+
+    return exit
+
+
+def _end_at_exit() -> None:
+    run = _run
+    if run is not None:
+        run._end(*(_crash or (0, "finished", None)))
+
+
+def _rank() -> int:
+    """The rank of this process among those of its run; 0 when no launcher says otherwise."""
+    for variable in RANK_VARIABLES:
+        text = os.environ.get(variable, "")
+        if text.isascii() and text.isdigit():
+            return min(int(text[:10]), 0xFFFFFFFF)
+    return 0
+
+
+def _log_checked(write: Callable[..., None], values: object, step: object) -> None:
+    """Log what of a call can be logged, and refuse the rest once per name."""
+    if not isinstance(values, Mapping):
+        _refuse("log()", f"takes a dict of numbers, not {_kind(values)}; write `dstui.log({{'loss': loss}})`")
+        return
+    numbers: dict[str, float] = {}
+    _collect(values, "", numbers, NESTING)
+    if numbers:
+        write(numbers, _whole_step(step))
+
+
+def _collect(values: Mapping[Any, Any], prefix: str, numbers: dict[str, float], depth: int) -> None:
+    for key, value in list(values.items()):
+        if isinstance(key, str):
+            name = prefix + key
+        elif isinstance(key, int):
+            name = f"{prefix}{key}"
+        else:
+            _refuse(shorten(repr(key)), f"is a name of type {type(key).__name__}; metric names are strings")
+            continue
+        try:
+            # Asking `item` first keeps the common case, arrays and tensors, off the slow check against Mapping.
+            if type(value) is float:
+                numbers[name] = value
+            elif isinstance(value, (int, float)) or hasattr(value, "item") or not isinstance(value, Mapping):
+                numbers[name] = _number(value)
+            elif depth:
+                _collect(value, name + ".", numbers, depth - 1)
+            else:
+                _refuse(name, f"is nested more than {NESTING} dicts deep; flatten it")
+        except _Refusal as refusal:
+            _refuse(name, str(refusal))
+
+
+class _Refusal(Exception):
+    """A value is no metric; the message goes on after its name."""
+
+
+def _number(value: Any) -> float:
+    """One number as float, NaN and infinities too.
+
+    Raises:
+        _Refusal: it is something else.
+    """
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int):
+        if -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
+            return float(value)
+        raise _Refusal("is an integer beyond 2**53, which a float does not hold; log it in a larger unit")
+    item = getattr(value, "item", None)
+    try:
+        # The classes of arrays define `item`, those of exact numbers (Decimal, Fraction) only `__float__`.
+        if callable(item):
+            scalar = item()
+            if type(scalar) is float:
+                return scalar
+            # NumPy's long double is its own item.
+            return float(scalar) if type(scalar) is type(value) else _number(scalar)
+        if hasattr(value, "__float__"):
+            return float(value)
+    except _Refusal:
+        raise
+    except Exception:
+        shape = getattr(value, "shape", None)
+        if shape is None:
+            raise _Refusal(f"is {_kind(value)} that does not turn into a number; log a float") from None
+        raise _Refusal(
+            f"is {_kind(value)} of shape {shorten(str(tuple(shape)))}, and a metric is one number; log its mean"
+        ) from None
+    if value is None:
+        raise _Refusal("is None; log it only when there is a value")
+    if isinstance(value, (str, bytes, bytearray)):
+        raise _Refusal("is text, and a metric is a number; put it into `dstui.config({...})`")
+    if isinstance(value, complex):
+        raise _Refusal("is a complex number; log `abs(x)`, or `x.real` and `x.imag` under two names")
+    raise _Refusal(f"is {_kind(value)}, and a metric is one number; log a float")
+
+
+def _whole_step(step: object) -> int | None:
+    """The step as an integer, or None after a word on stderr: the values are worth more than their place."""
+    if step is None:
+        return None
+    number: object = step
+    item = getattr(step, "item", None)
+    try:
+        if not isinstance(step, (int, float)) and callable(item):
+            number = item()
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)
+        if not isinstance(number, (int, float, str)) and hasattr(number, "__index__"):
+            number = number.__index__()
+    except Exception:
+        number = None
+    if isinstance(number, int) and -LARGEST_STEP <= number <= LARGEST_STEP:
+        return int(number)
+    received = f"{shorten(repr(step))} ({type(step).__name__})"
+    _refuse("step", f"is {received}, and a step is an integer; the values are recorded, counted instead")
+    return None
+
+
+def _refuse(name: str, sentence: str) -> None:
+    """Say once per name why something is not recorded."""
+    if name in _refused:
+        return
+    if len(_refused) < REFUSALS_TOLD:
+        _refused.add(name)
+        tell(f"`{shorten(name)}` {sentence} (said once)")
+    elif len(_refused) == REFUSALS_TOLD:
+        _refused.add("")
+        tell("more names are refused, which is not said any more")
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _settings(values: object) -> dict[str, Any]:
+    """Settings as a dict: of a mapping, an `argparse.Namespace`, a dataclass or any object with fields."""
+    if isinstance(values, Mapping):
+        return {str(key): value for key, value in values.items()}
+    try:
+        return {key: value for key, value in vars(values).items() if not key.startswith("_")}
+    except TypeError:
+        _refuse("config", f"takes a dict of settings, not {_kind(values)}")
+        return {}
+
+
+def _flatten(values: Mapping[Any, Any], prefix: str, flat: dict[str, Any], depth: int) -> None:
+    for key, value in list(values.items()):
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and depth and value:
+            _flatten(value, name + ".", flat, depth - 1)
+            continue
+        item = getattr(value, "item", None)
+        if callable(item) and getattr(value, "shape", None) == ():
+            try:
+                value = item()
+            except Exception:
+                pass
+        flat[name] = json_value(value)
+
+
+def _is_secret(key: str, value: object) -> bool:
+    """Whether a setting is text that its name calls a secret; `pad_token = "[PAD]"` and `max_tokens = 512` are none."""
+    if not isinstance(value, str):
+        return False
+    words = [word.lower() for word in _WORD_EDGE.split(key) if word]
+    if SECRET_WORDS.intersection(words) or SECRET_PAIRS.intersection(zip(words, words[1:])):
+        return True
+    return words[-1:] == ["token"] and _SPECIAL_TOKEN.fullmatch(value) is None
