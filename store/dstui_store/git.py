@@ -179,6 +179,7 @@ class Git:
                 env={**local_environment(self.layout.store_git), **(environment or {})},
                 pass_fds=() if keep_descriptor is None else (keep_descriptor,),
                 start_new_session=True,
+                umask=0o077,
                 cwd=(environment or {}).get("GIT_WORK_TREE", self.layout.store_git),
             )
         except subprocess.TimeoutExpired as error:
@@ -391,11 +392,10 @@ def _create(layout: Layout) -> None:
     temporary = layout.root / f"store.git.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     for name in ("objects/pack", "objects/info", "refs/ds", "info"):
-        (temporary / name).mkdir(mode=0o700, parents=True)
-    temporary.chmod(0o700)
-    (temporary / "HEAD").write_text("ref: refs/heads/none\n")
-    (temporary / "config").write_text(_config_text(algorithm))
-    (temporary / "config").chmod(0o600)
+        private_folder(temporary / name)
+    for name, text in (("HEAD", "ref: refs/heads/none\n"), ("config", _config_text(algorithm))):
+        (temporary / name).write_text(text)
+        (temporary / name).chmod(0o600)
     objects = temporary / "objects"
     with Staging(temporary, objects, algorithm) as staging:
         staging.tree([])

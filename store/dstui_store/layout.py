@@ -23,6 +23,9 @@ NETWORK_FILE_SYSTEMS = re.compile(
 )
 """Types of /proc/self/mountinfo on which locks and SQLite's shared memory cannot be trusted."""
 
+MACHINE_FOLDER = Path("/var/tmp")
+"""Where this machine keeps what a network disk cannot; it outlives a reboot, as the runs do."""
+
 PROJECT_MARK = "dstui.toml"
 """The file that marks a project's folder where there is no git."""
 
@@ -124,13 +127,27 @@ def private_folder(path: Path) -> None:
         NotAStoreError: a link, another owner, or open to others.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not `parents=True`: it gives the parents whatever mode the umask leaves.
+        if not path.parent.exists():
+            private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
     except OSError as error:
         raise StoreError(f"Cannot make `{path}`: {error.strerror}", hint="check the folder's owner and mode") from error
     check_private(path, found)
     if found.st_mode & 0o777 != 0o700:
         path.chmod(0o700)
+
+
+def private_local(layout: Layout) -> None:
+    """Makes or checks the folder of this machine; on a network disk all may write beside it, so its parent too.
+
+    Raises:
+        NotAStoreError: as `private_folder`.
+    """
+    if layout.local != layout.root:
+        private_folder(layout.local.parent)
+    private_folder(layout.local)
 
 
 def check_private(path: Path, found: os.stat_result) -> None:
@@ -173,21 +190,32 @@ def file_system_type(path: Path) -> str:
     while not path.exists() and path != path.parent:
         path = path.parent
     device = path.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    best, best_length = "", -1
     try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = Path("/proc/self/mountinfo").read_bytes()
     except OSError:
         return ""
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        columns = left.split()
-        mount_point = Path(columns[4].encode().decode("unicode_escape"))
-        if columns[2] == wanted:
-            return right.split()[0]
+    return file_system_in(mounts, path, f"{os.major(device)}:{os.minor(device)}")
+
+
+def file_system_in(mounts: bytes, path: Path, device: str) -> str:
+    """The type of the mount that has `device` (`major:minor`), else of the deepest one above `path`, or "".
+
+    Args:
+        mounts: the bytes of a mountinfo file; names in it are in any encoding, spaces in them as `\\040`.
+    """
+    best, best_length = "", -1
+    for line in mounts.split(b"\n"):
+        left, _, right = line.partition(b" - ")
+        columns, kind = left.split(b" "), right.split(b" ")[0].decode("ascii", "replace")
+        if len(columns) < 5 or not kind:
+            continue
+        if columns[2].decode("ascii", "replace") == device:
+            return kind
         # btrfs and overlays answer stat with a device that stands in no mount line.
+        name = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8) & 0xFF]), columns[4])
+        mount_point = Path(os.fsdecode(name))
         if path.is_relative_to(mount_point) and len(mount_point.parts) > best_length:
-            best, best_length = right.split()[0], len(mount_point.parts)
+            best, best_length = kind, len(mount_point.parts)
     return best
 
 
@@ -195,7 +223,7 @@ def _layout(project: Path, root: Path, git_dir: Path | None, common_dir: Path | 
     local = root
     if NETWORK_FILE_SYSTEMS.fullmatch(file_system_type(root)):
         name = hashlib.sha256(str(root).encode()).hexdigest()[:16]
-        local = Path(f"/var/tmp/dstui-{os.getuid()}") / name
+        local = MACHINE_FOLDER / f"dstui-{os.getuid()}" / name
     return Layout(project=project, root=root, local=local, git_dir=git_dir, common_dir=common_dir)
 
 

@@ -26,7 +26,7 @@ from dstui_store.errors import (
 )
 from dstui_store.git import Git
 from dstui_store.index import Index, apply_operations
-from dstui_store.layout import Layout, locate, machine_id, private_folder
+from dstui_store.layout import Layout, locate, machine_id, private_folder, private_local
 from dstui_store.live import Liveness, LiveRun
 from dstui_store.objects import Staging, sweep_stagings
 from dstui_store.reading import RunReading
@@ -113,7 +113,7 @@ class Store(RunReading):
     def index(self) -> Index:
         """The index, synced by whoever asks for rows."""
         if self._index is None:
-            private_folder(self.layout.local)
+            private_local(self.layout)
             self._index = Index(self.git, self.layout.index, read_only=self._read_only)
         return self._index
 
@@ -297,7 +297,7 @@ class Store(RunReading):
         """The id of this clone on this machine; made at first use, anew when the store was copied or is shared."""
         given = os.environ.get("DSTUI_WRITER")
         if given:
-            return re.sub(r"[^a-z0-9._-]", "-", given.lower())[:64]
+            return _writer_name(given)
         data = live.read_json(self.layout.writer_file)
         if data.get("inode") == self.git.layout.store_git.stat().st_ino and isinstance(data.get("writer"), str):
             return str(data["writer"])
@@ -314,15 +314,13 @@ class Store(RunReading):
             self.layout.writer_file.parent,
         ):
             private_folder(path)
-        if self.layout.local != self.layout.root:
-            private_folder(self.layout.local)
+        private_local(self.layout)
 
     def _new_writer(self) -> dict[str, Json]:
         inode = self.layout.store_git.stat().st_ino
         data = live.read_json(self.layout.writer_file)
         if data.get("inode") != inode:
-            user = re.sub(r"[^a-z0-9._-]", "-", _user().lower())[:50].lstrip(".-_") or "user"
-            data = {"writer": f"{user}-{os.urandom(4).hex()}", "inode": inode, "last": 0}
+            data = {"writer": f"{_writer_name(_user())[:50]}-{os.urandom(4).hex()}", "inode": inode, "last": 0}
             live.write_json(self.layout.writer_file, data)
         return data
 
@@ -381,7 +379,7 @@ class Store(RunReading):
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
         """Holds the store's lock; yields its descriptor, for git to inherit."""
-        private_folder(self.layout.local)
+        private_local(self.layout)
         descriptor = os.open(self.layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             deadline = time.monotonic() + LOCK_SECONDS
@@ -430,6 +428,12 @@ def _lost(run: LiveRun) -> dict[str, Json]:
         "duration_seconds": max(0.0, ended - float(started or ended)),
         "log_bytes": (run.folder / "log").stat().st_size if (run.folder / "log").exists() else 0,
     }
+
+
+def _writer_name(text: str) -> str:
+    """The text as a writer: git takes no ref with two dots in a row, a dot first or last, or `.lock` at its end."""
+    name = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]", "-", text.lower()))[:64]
+    return re.sub(r"(\.lock)+$", "", name.strip(".")).lstrip("-_.") or "user"
 
 
 def _user() -> str:

@@ -519,7 +519,11 @@ def _copy_index(layout: Layout, target: Path) -> None:
     # Copied only after the index: it names its shared part, which git never changes.
     for shared in layout.git_dir.glob("sharedindex.*"):
         if not (layout.store_git / shared.name).exists():
-            shutil.copy2(shared, layout.store_git / shared.name)
+            # Whole or not at all, for a snapshot beside this one may be about to read it.
+            temporary = target.with_name(shared.name)
+            shutil.copy2(shared, temporary)
+            temporary.chmod(0o600)
+            temporary.rename(layout.store_git / shared.name)
     for stale in layout.store_git.glob("sharedindex.*"):
         if not (layout.git_dir / stale.name).exists():
             stale.unlink(missing_ok=True)

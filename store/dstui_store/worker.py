@@ -71,6 +71,52 @@ class Answer:
     header: dict[str, Json]
     body: bytes = b""
 
+    @property
+    def missing_files(self) -> bool:
+        """Whether the child wants the same request again, with the files of its token."""
+        return bool(self.header.get("missing"))
+
+    def envelopes(self) -> dict[str, Envelope]:
+        """The curves by metric, of an answer to `Worker.ask_envelopes`.
+
+        Raises:
+            WorkerError: the child says why there are none.
+        """
+        import numpy as np
+
+        from dstui_store.envelope import Envelope
+
+        self._check()
+        found: dict[str, Envelope] = {}
+        position = 0
+        for item in self.header["curves"]:
+            width = item["width"]
+            size = width * 8
+            lo, hi, mean = (
+                np.frombuffer(self.body, "<f8", width, position + index * size).astype(np.float64) for index in range(3)
+            )
+            bad = np.frombuffer(self.body, np.uint8, width, position + 3 * size).astype(bool)
+            position += 3 * size + width
+            last_x, last_y = (math.nan if value is None else float(value) for value in item["last"])
+            found[item["key"]] = Envelope(
+                item["x0"], item["x1"], lo, hi, mean, bad, item["points"], item["dropped"], last_x, last_y
+            )
+        return found
+
+    def matches(self) -> list[int]:
+        """Line numbers, from 0, of an answer to `Worker.ask_search`.
+
+        Raises:
+            WorkerError: the child says why there are none.
+        """
+        self._check()
+        return list(self.header["matches"])
+
+    def _check(self) -> None:
+        problem = self.header.get("error")
+        if problem:
+            raise WorkerError(str(problem))
+
 
 @dataclass
 class _Waiting:
@@ -99,27 +145,42 @@ class Worker:
         """What becomes readable when an answer arrives, None without a child."""
         return None if self._socket is None else self._socket.fileno()
 
-    def ask(self, request: Mapping[str, Json], files: Mapping[str, bytes] | None = None) -> int:
-        """Sends a request and returns its number; an earlier one under way is given up with its child.
+    def ask_envelopes(
+        self,
+        token: str,
+        keys: Sequence[str],
+        width: int,
+        *,
+        axis: str = "step",
+        x0: float | None = None,
+        x1: float | None = None,
+        positive: bool = False,
+        files: Mapping[str, bytes] | None = None,
+    ) -> int:
+        """Asks for curves of a run; returns the request's number.
+
+        Args:
+            token: names the run; what is not its file names or bytes may not share it.
+            keys: metrics.
+            width: columns of each envelope.
+            axis: "step" or "time".
+            x0, x1: the range, None = from the first to the last point of any of them.
+            positive: leave out values that a logarithmic axis cannot show.
+            files: its Parquet files by name; without them the child must have them already, else `missing_files`.
 
         Raises:
             WorkerError: the child cannot be started.
         """
-        if self.busy:
-            self.close()
-        number, self._next_number = self._next_number, self._next_number + 1
-        names, descriptors = [], []
-        try:
-            for name, content in (files or {}).items():
-                names.append([name, len(content)])
-                descriptors.append(_memory_file(content))
-            header = json.dumps({**request, "number": number, "files": names}).encode()
-            self._send(_LENGTH.pack(len(header), 0) + header, descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-        self._waiting = _Waiting(number, time.monotonic() + DEADLINE_SECONDS)
-        return number
+        request = {"op": "envelope", "token": token, "keys": list(keys), "width": width, "axis": axis}
+        return self._ask({**request, "x0": x0, "x1": x1, "positive": positive}, files or {})
+
+    def ask_search(self, pattern: str, text: bytes) -> int:
+        """Asks for the lines of a text in which a regular expression is found; returns the request's number.
+
+        Raises:
+            WorkerError: the child cannot be started.
+        """
+        return self._ask({"op": "search", "pattern": pattern}, {"text": text})
 
     def poll(self) -> Answer | None:
         """The answer if it is complete; call it when the socket is readable and every 50 ms while `busy`.
@@ -178,6 +239,24 @@ class Worker:
             self._child.wait()
             self._child = None
 
+    def _ask(self, request: Mapping[str, Json], files: Mapping[str, bytes]) -> int:
+        """Sends a request; an earlier one under way is given up with its child."""
+        if self.busy:
+            self.close()
+        number, self._next_number = self._next_number, self._next_number + 1
+        names, descriptors = [], []
+        try:
+            for name, content in files.items():
+                names.append([name, len(content)])
+                descriptors.append(_memory_file(content))
+            header = json.dumps({**request, "number": number, "files": names}).encode()
+            self._send(_LENGTH.pack(len(header), 0) + header, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._waiting = _Waiting(number, time.monotonic() + DEADLINE_SECONDS)
+        return number
+
     def _lost(self, why: str) -> WorkerError:
         self.close()
         return WorkerError(f"Damaged or too large: {why}")
@@ -221,86 +300,6 @@ class Worker:
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_HEADER_BYTES)
         self._socket = ours
-
-
-# Requests and answers in words
-
-
-def envelope_request(
-    token: str,
-    keys: Sequence[str],
-    width: int,
-    *,
-    axis: str = "step",
-    x0: float | None = None,
-    x1: float | None = None,
-    positive: bool = False,
-) -> dict[str, Json]:
-    """Asks for curves; `token` names the run's files, which are sent along unless the child has them already."""
-    return {
-        "op": "envelope",
-        "token": token,
-        "keys": list(keys),
-        "width": width,
-        "axis": axis,
-        "x0": x0,
-        "x1": x1,
-        "positive": positive,
-    }
-
-
-def envelopes_of(answer: Answer) -> dict[str, Envelope]:
-    """The curves in an answer to `envelope_request`, by metric.
-
-    Raises:
-        WorkerError: the child says why there are none.
-    """
-    import numpy as np
-
-    from dstui_store.envelope import Envelope
-
-    _check(answer)
-    found: dict[str, Envelope] = {}
-    position = 0
-    for item in answer.header["curves"]:
-        width = item["width"]
-        size = width * 8
-        lo, hi, mean = (
-            np.frombuffer(answer.body, "<f8", width, position + index * size).astype(np.float64) for index in range(3)
-        )
-        bad = np.frombuffer(answer.body, np.uint8, width, position + 3 * size).astype(bool)
-        position += 3 * size + width
-        last_x, last_y = (math.nan if value is None else float(value) for value in item["last"])
-        found[item["key"]] = Envelope(
-            item["x0"], item["x1"], lo, hi, mean, bad, item["points"], item["dropped"], last_x, last_y
-        )
-    return found
-
-
-def search_request(pattern: str) -> dict[str, Json]:
-    """Asks for the lines of the file `text`, sent along, in which a regular expression is found."""
-    return {"op": "search", "pattern": pattern}
-
-
-def matches_of(answer: Answer) -> list[int]:
-    """Line numbers, from 0, of an answer to `search_request`.
-
-    Raises:
-        WorkerError: the child says why there are none.
-    """
-    _check(answer)
-    return list(answer.header["matches"])
-
-
-def missing_files(answer: Answer) -> bool:
-    """Whether the child wants the same request again, with the files of its token."""
-    return bool(answer.header.get("missing"))
-
-
-def _check(answer: Answer) -> None:
-    problem = answer.header.get("error")
-    if problem:
-        raise WorkerError(str(problem))
 
 
 # The child

@@ -1,0 +1,629 @@
+"""The dashboard's app: pages in one screen, keys through one registry, snapshots from one reader.
+
+The event loop opens no file, starts no process and asks no database: it draws from snapshots. What changes the store is
+done by the reader's second thread and comes back as a message.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events
+from textual.app import App
+from textual.widget import Widget
+
+from dstui.sdk import clean
+from dstui.sdk.views_data import KINDS, ActDone, StatusSnapshot
+from dstui.tui import actions
+from dstui.tui.messages import SnapshotReady
+from dstui.tui.pages.base import WIDE, Page, tones
+from dstui.tui.pages.overview import OverviewPage
+from dstui.tui.theme import THEMES, Look
+from dstui.tui.views.bars import Bar, Footer
+from dstui.tui.views.lines import PartsModel
+from dstui.tui.views.overlay import Choice, Overlay
+from dstui.tui.views.prompt import Editor, PromptLine, Question
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dstui.sdk.views import Reader
+    from dstui.sdk.views_data import Request, RunLine
+    from dstui.tui.actions import Action
+    from dstui.tui.state import Kept
+    from dstui.tui.views.cells import Part
+
+PAGES: Mapping[str, str] = {"overview": "1 Overview", "runs": "2 Runs"}
+"""The pages that tabs lead to, as row 0 names them."""
+
+LATE_SECONDS = 3.0
+"""Without a look at the store for this long, what is shown is called late."""
+
+UNFOCUSED_INTERVAL = 5.0
+"""Seconds between looks while the terminal's window is not the one in use."""
+
+QUIT_AGAIN_SECONDS = 2.0
+
+
+class Dashboard(App[int]):
+    """`dstui` without a command."""
+
+    CSS_PATH = "dstui.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[Any]] = []
+
+    def __init__(
+        self,
+        reader: Callable[[Callable[[str], None]], Reader],
+        look: Look,
+        kept: Kept,
+        *,
+        last_screen: Sequence[str] = (),
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            reader: makes the reader, given whom to notify.
+            look: theme and glyphs.
+            kept: what the last session left; changed while this one runs.
+            last_screen: lines of the last session's screen, shown until there is something newer.
+            read_only: actions that change runs are not there.
+            clock: seconds since the epoch.
+        """
+        super().__init__(ansi_color=True)
+        # Both would be widgets of their own, and draw what they are given through markup.
+        self._disable_tooltips = self._disable_notifications = True
+        self.look = look
+        self.store_kept = kept
+        self.kept = kept.layout
+        self.read_only = read_only
+        self._clock = clock
+        self._last_screen = last_screen
+        self.reader = reader(self._notify_ready)
+        self.pages: dict[str, Page] = {}
+        self.page_name = ""
+        self._status: StatusSnapshot | None = None
+        self._mounted = False
+        self._came_from: list[str] = []
+        self._quit_asked = 0.0
+        self._late = False
+        self._overlay_done: Callable[[str | None], None] | None = None
+        self._overlay_focus: Widget | None = None
+
+    # Making
+
+    def compose(self) -> Iterable[Widget]:
+        """Row 0, the pages, the prompt, the keys, and what lies over them."""
+        look = self.look
+        yield Bar(look, id="bar")
+        name = self.kept.page if self.kept.page in PAGES else "overview"
+        self.page_name = name
+        self.pages[name] = self._make_page(name)
+        with Pages(id="pages"):
+            yield self.pages[name]
+        yield PromptLine(look, id="prompt")
+        yield Footer(look, id="footer")
+        yield Overlay(look, id="overlay")
+
+    def on_mount(self) -> None:
+        """Shows the last screen, and begins to read."""
+        self._paint_ground()
+        self.bar, self.prompt, self.footer, self.overlay = (
+            self.query_one("#bar", Bar),
+            self.query_one("#prompt", PromptLine),
+            self.query_one("#footer", Footer),
+            self.query_one("#overlay", Overlay),
+        )
+        self._mounted = True
+        self._enter_page(self.pages[self.page_name])
+        if self._last_screen:
+            self._show_last_screen()
+        # What came before there was anyone to notify.
+        for kind in KINDS.values():
+            self._take(kind)
+        self.set_interval(60.0, self._minute)
+        self.set_interval(LATE_SECONDS, self._check_late)
+
+    # Snapshots
+
+    def _notify_ready(self, kind: str) -> None:
+        """Called by the reader's threads."""
+        if self._mounted:
+            self.post_message(SnapshotReady(kind))
+
+    def on_snapshot_ready(self, message: SnapshotReady) -> None:
+        """Takes a snapshot from the mailbox to the page that shows it."""
+        self._take(message.kind)
+
+    def _take(self, kind: str) -> None:
+        snapshot = self.reader.take(kind)
+        if snapshot is None:
+            return
+        if isinstance(snapshot, StatusSnapshot):
+            self._status = snapshot
+            self.page_changed()
+        elif isinstance(snapshot, ActDone):
+            self.say(snapshot.text, "good" if snapshot.ok else "bad")
+        elif self.page is not None:
+            self.page.receive(snapshot)
+
+    # What pages ask for (see `pages.base.Desk`)
+
+    def request(self, request: Request) -> None:
+        """Asks the reader."""
+        self.reader.ask(request)
+
+    def forget(self, *kinds: str) -> None:
+        """Takes requests back."""
+        self.reader.forget(*kinds)
+
+    def question(self, question: Question) -> None:
+        """Lets the user type."""
+        self.prompt.ask(question)
+
+    def say(self, text: str, tone: str = "") -> None:
+        """Shows a message."""
+        self.prompt.say([(text, tones(self.look)[tone])])
+
+    def open_run(self, run: str) -> None:
+        """Shows the page of a run."""
+        self._came_from.append(self.page_name)
+        self.run_worker(self._open_run(run))
+
+    def show_lines(self, title: str, lines: Sequence[str]) -> None:
+        """Shows some lines over the page."""
+        look = self.look
+        parts = [[(line, look.text)] for line in lines]
+        self._open_overlay("lines", [(title, look.strong)], parts)
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def page_changed(self) -> None:
+        """Draws bar, status line and footer anew where they changed."""
+        page = self.page
+        if page is None:
+            return
+        width = self.size.width
+        self.bar.say(self._tabs(width), self._active_tab(), page.bar(width), self._freshness(width))
+        self.prompt.set_status(*page.status(width))
+        keys = actions.footer(page.places(), 9 if width >= WIDE else 6, read_only=self.read_only)
+        self.footer.say([(action.name, action.shown, action.label) for action in keys])
+
+    # Pages
+
+    @property
+    def page(self) -> Page | None:
+        """The page on screen."""
+        return self.pages.get(self.page_name)
+
+    async def _show_page(self, name: str) -> None:
+        old = self.page
+        if old is not None and self.page_name != name:
+            old.leave_page()
+            old.display = False
+        page = self.pages.get(name)
+        if page is None:
+            page = self.pages[name] = self._make_page(name)
+            await self.query_one("#pages").mount(page)
+        self.page_name = name
+        if not page.display:
+            page.display = True
+        if name in PAGES:
+            self.kept.page = name
+        self.prompt.say([])
+        self._enter_page(page)
+
+    def _enter_page(self, page: Page) -> None:
+        page.enter_page()
+        page.focus_first()
+        self.page_changed()
+
+    def _make_page(self, name: str) -> Page:
+        if name == "overview":
+            return OverviewPage(self, id=name)
+        if name == "runs":
+            from dstui.tui.pages.runs import RunsPage
+
+            return RunsPage(self, id=name)
+        from dstui.tui.pages.run import RunPage
+
+        return RunPage(self, id=name)
+
+    async def _open_run(self, run: str) -> None:
+        from dstui.tui.pages.run import RunPage
+
+        page = self.pages.get("run")
+        if page is None:
+            page = self.pages["run"] = self._make_page("run")
+            page.display = False
+            await self.query_one("#pages").mount(page)
+        assert isinstance(page, RunPage)
+        page.show_run(run)
+        await self._show_page("run")
+
+    def _tabs(self, width: int) -> list[tuple[str, str]]:
+        tabs = list(PAGES.items())
+        if width < WIDE and self.page_name == "run":
+            return [tab for tab in tabs if tab[0] == self._active_tab()]
+        return tabs
+
+    def _active_tab(self) -> str:
+        return self.page_name if self.page_name in PAGES else (self._came_from or ["runs"])[-1]
+
+    def _freshness(self, width: int) -> list[Part]:
+        """The right end of row 0: project, what runs, and whether it is live."""
+        look, status = self.look, self._status
+        if status is None:
+            return [("reading", look.raised_quiet)]
+        parts: list[Part] = []
+        if width >= WIDE and self.page_name in PAGES:
+            parts += [(status.project, look.raised_quiet), ("   ", look.raised)]
+        if status.running and self.page_name in PAGES:
+            parts += [(f"{status.running} running", look.raised_accent), ("   ", look.raised)]
+        if self.read_only:
+            parts += [("read-only", look.raised_quiet), ("   ", look.raised)]
+        if status.trouble:
+            return [*parts, (f"{look.glyphs.stale} stale: {status.trouble}", look.raised_warn)]
+        if self._late:
+            return [*parts, (f"{look.glyphs.late} late", look.raised_warn)]
+        return [*parts, (f"{look.glyphs.live} live", look.raised_good)]
+
+    def _show_last_screen(self) -> None:
+        """The last session's screen, quiet, until the first snapshot comes."""
+        page = self.page
+        if page is not None and page.views:
+            look = self.look
+            view = next(iter(page.views.values())) if "recent" not in page.views else page.views["recent"]
+            view.set_model(PartsModel([[(line, look.quiet)] for line in self._last_screen], look, margin=0))
+
+    # Clocks
+
+    def _minute(self) -> None:
+        if self.page is not None:
+            self.page.minute()
+
+    def _check_late(self) -> None:
+        late = time.monotonic() - self.reader.last_tick > self.reader.interval + LATE_SECONDS
+        if late != self._late:
+            self._late = late
+            self.page_changed()
+
+    def on_app_blur(self) -> None:
+        """Another window is in use: looking less often is enough."""
+        self._usual_interval = self.reader.interval
+        self.reader.interval = UNFOCUSED_INTERVAL
+
+    def on_app_focus(self) -> None:
+        """This window is in use again."""
+        self.reader.interval = self._usual_interval
+
+    # Keys
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys go through the registry, all else where Textual sends it."""
+        if isinstance(event, events.Key) and not event.is_forwarded and self._mounted:
+            character = event.character if event.is_printable else None
+            self.handle_key(event.key, character)
+            return
+        if isinstance(event, events.Paste) and not event.is_forwarded:
+            self.prompt.paste(event.text)
+            return
+        await super().on_event(event)
+
+    def handle_key(self, key: str, character: str | None) -> None:
+        """Does what a key means now: to a typed line, an overlay, a page's own wait, or by the registry."""
+        typed = character if character is not None else key
+        if key == "ctrl+c":
+            self._quit_key()
+        elif self.prompt.question is not None:
+            self._prompt_key(key, character)
+        elif self.overlay.is_open:
+            self._overlay_key(typed)
+        elif self.page is not None and not self.page.takes_key(typed):
+            action = actions.find(typed, self.page.places(), read_only=self.read_only)
+            if action is not None:
+                self.do(action)
+
+    def do(self, action: Action) -> None:
+        """Carries out an action: the page's method `do_NAME`, or the app's."""
+        self.prompt.say([])
+        method = getattr(self.page, f"do_{action.name}", None) or getattr(self, f"do_{action.name}")
+        method()
+        self.page_changed()
+
+    def on_bar_base_clicked(self, message: Bar.Clicked) -> None:
+        """A page's name or a key of the footer was clicked."""
+        action = actions.BY_NAME.get(message.name)
+        if action is not None and not self.overlay.is_open:
+            self.do(action)
+
+    def do_overview(self) -> None:
+        """Goes to the page Overview."""
+        self._go("overview")
+
+    def do_runs(self) -> None:
+        """Goes to the page Runs."""
+        self._go("runs")
+
+    def do_back(self) -> None:
+        """One step back."""
+        page = self.page
+        if page is None or page.go_back():
+            return
+        if self.page_name not in PAGES:
+            self._go((self._came_from or ["runs"])[-1])
+
+    def do_quit(self) -> None:
+        """Leaves."""
+        going_on = self._status.running if self._status is not None else 0
+        message = (
+            f"{going_on} {'run goes' if going_on == 1 else 'runs go'} on; `ds status` shows them" if going_on else None
+        )
+        self.screen_text = self.screen_lines()
+        self.exit(0, message=message)
+
+    def _quit_key(self) -> None:
+        now = time.monotonic()
+        if now - self._quit_asked < QUIT_AGAIN_SECONDS:
+            self.do_quit()
+        self._quit_asked = now
+        self.say("ctrl+c again leaves; running runs go on")
+
+    def _go(self, page: str) -> None:
+        self._came_from.clear()
+        if page != self.page_name:
+            self.run_worker(self._show_page(page))
+
+    # Overlays
+
+    def do_help(self) -> None:
+        """The keys of this pane."""
+        page, look = self.page, self.look
+        if page is None:
+            return
+        lines: list[list[Part]] = []
+        places = page.places()
+        for place, title in actions.PLACES.items():
+            if place not in (*places, actions.EVERYWHERE):
+                continue
+            shown = [
+                action
+                for action in actions.available([place], read_only=self.read_only)
+                if place == action.where[0] and action.keys
+            ]
+            if shown:
+                lines += [[], [(title, look.strong)]] if lines else [[(title, look.strong)]]
+                lines += [
+                    [
+                        ("  ".join(actions.key_text(key) for key in action.keys).ljust(16), look.accent),
+                        (action.help, look.text),
+                    ]
+                    for action in shown
+                ]
+        self._open_overlay("help", [("Keys", look.strong)], lines, note=[("esc closes", look.quiet)])
+
+    def do_commands(self) -> None:
+        """The palette."""
+        page = self.page
+        if page is None:
+            return
+        offered = [
+            action for action in actions.available(page.places(), read_only=self.read_only) if action.name != "commands"
+        ]
+        themes = [
+            actions.Action(f"theme_{name}", (), f"theme: {name}", f"Use the {name} colours")
+            for name in THEMES
+            if name != self.look.theme.name and name != "plain"
+        ]
+        self._offered = [*offered, *themes]
+
+        def changed(text: str) -> None:
+            self._found = actions.matching(text, self._offered) if text else self._offered
+            self.overlay.move_to(0)
+            self.overlay.show_lines(self._command_lines(), selectable=True)
+
+        def done(text: str | None) -> None:
+            chosen = (
+                self._found[self.overlay.cursor]
+                if text is not None and self.overlay.cursor < len(self._found)
+                else None
+            )
+            self.overlay.close()
+            if chosen is not None and chosen.name.startswith("theme_"):
+                self._use_theme(chosen.name.removeprefix("theme_"))
+            elif chosen is not None:
+                self.do(chosen)
+
+        self._found = self._offered
+        height = min(self.size.height - 6, 14)
+        self.overlay.open(
+            "palette", [("Commands", self.look.strong)], self._command_lines(), selectable=True, height=height
+        )
+        self.prompt.ask(Question(": ", Editor(), changed, done))
+
+    def _command_lines(self) -> list[list[Part]]:
+        look = self.look
+        return [
+            [
+                (action.label.ljust(18), look.strong),
+                (action.shown.ljust(8), look.accent),
+                (action.help, look.quiet),
+            ]
+            for action in self._found
+        ] or [[("nothing is called that", look.quiet)]]
+
+    def _use_theme(self, name: str) -> None:
+        self.look = Look(THEMES[name], self.look.glyphs)
+        self.kept.theme = name
+        self._paint_ground()
+        for part in (self.bar, self.prompt, self.footer, self.overlay):
+            part.set_look(self.look)
+        for page in self.pages.values():
+            page.set_look()
+        self.page_changed()
+
+    def _open_overlay(
+        self, kind: str, title: Sequence[Part], lines: Sequence[Sequence[Part]], note: Sequence[Part] = ()
+    ) -> None:
+        most = self.size.height - 3
+        self.overlay.open(kind, title, lines, height=min(most, len(lines) + 2), note=note)
+
+    def _prompt_key(self, key: str, character: str | None) -> None:
+        if self.overlay.kind == "palette" and key in ("up", "down", "pageup", "pagedown"):
+            self.overlay.move_by({"up": -1, "down": 1, "pageup": -10, "pagedown": 10}[key])
+            return
+        self.prompt.type_key(key, character)
+        if self.prompt.question is None:
+            self.page_changed()
+
+    def _overlay_key(self, key: str) -> None:
+        overlay = self.overlay
+        if overlay.kind == "question":
+            choice = overlay.question_key(key)
+            if choice is not None:
+                overlay.close()
+                choice.act()
+                self.page_changed()
+            return
+        moves = {"j": 1, "down": 1, "k": -1, "up": -1, "ctrl+d": 10, "pagedown": 10, "ctrl+u": -10, "pageup": -10}
+        moves |= {"g": -10_000, "home": -10_000, "G": 10_000, "end": 10_000}
+        if key in moves:
+            overlay.move_by(moves[key])
+        elif key in ("escape", "q", "?", "enter"):
+            overlay.close()
+
+    # Acting
+
+    def do_stop(self) -> None:
+        """Asks, then stops the runs that go on among the targets."""
+        targets = [line for line in self._targets() if line.live]
+        if not targets:
+            self.say("nothing to stop: the run has ended", "warn")
+            return
+        look = self.look
+        runs = [str(line.id) for line in targets]
+        lines = [
+            [(line.label.ljust(10), look.text), (line.short.ljust(8), look.quiet), (line.name, look.strong)]
+            for line in targets
+        ]
+        count = f"{len(runs)} runs" if len(runs) > 1 else f"{targets[0].label}"
+        choices = [
+            Choice("n", "Cancel", lambda: self.say("nothing was stopped")),
+            Choice("y", f"Stop {count}", lambda: self._stop(runs)),
+        ]
+        self.overlay.ask([(f"Stop {count}?", look.strong)], lines, choices)
+
+    def _stop(self, runs: Sequence[str]) -> None:
+        self.say(f"stopping {len(runs)} {'run' if len(runs) == 1 else 'runs'}")
+        for run in runs:
+            self.reader.act(lambda project, run=run: clean(f"{project.stop(run).number} stopped"))  # type: ignore[misc]
+
+    def do_tags(self) -> None:
+        """Edits the tags of one run, or adds to those of several (`-tag` takes away)."""
+        targets = self._targets()
+        if not targets:
+            return
+        before = set(targets[0].tags) if len(targets) == 1 else set()
+        text = " ".join(sorted(before))
+
+        def done(typed: str | None) -> None:
+            if typed is None:
+                return
+            words = set(typed.split())
+            removed = {word[1:] for word in words if word.startswith("-")} | {tag for tag in before if tag not in words}
+            added = {word for word in words if not word.startswith("-")} - before
+            for line in targets:
+                self._retag(line, sorted(added - set(line.tags)), sorted(removed & set(line.tags)))
+
+        self.question(Question("tags ", Editor(text, len(text)), lambda _: None, done))
+
+    def _retag(self, line: RunLine, added: Sequence[str], removed: Sequence[str]) -> None:
+        run = str(line.id)
+        if added:
+            self.reader.act(lambda project: clean(f"{project.tag(run, added).number} has {', '.join(added)}"))
+        if removed:
+            self.reader.act(lambda project: clean(f"{project.untag(run, removed).number} lost {', '.join(removed)}"))
+
+    def do_note(self) -> None:
+        """Edits the note of a run; a backslash and an n stand for a line break."""
+        targets = self._targets()
+        if len(targets) != 1:
+            self.say("a note is for one run: take the marks away first" if targets else "no run is chosen", "warn")
+            return
+        run, text = str(targets[0].id), targets[0].notes.replace("\n", "\\n")
+
+        def done(typed: str | None) -> None:
+            if typed is not None and typed != text:
+                note = typed.replace("\\n", "\n")
+                self.reader.act(lambda project: clean(f"note of {project.note(run, note).number} kept"))
+
+        self.question(Question("note ", Editor(text, len(text)), lambda _: None, done))
+
+    def do_copy_id(self) -> None:
+        """Copies the short ids of the targets."""
+        targets = self._targets()
+        if targets:
+            self._copy(" ".join(line.short for line in targets))
+
+    def do_copy_command(self) -> None:
+        """Copies the command that shows the same."""
+        if self.page is None:
+            return
+        words = self.page.command()
+        if all(word.isprintable() for word in words):
+            self._copy(shlex.join(words))
+        else:
+            self.say("not copied: a value holds control characters", "warn")
+
+    def _copy(self, text: str) -> None:
+        self.copy_to_clipboard(text)
+        self.say(f"copied: {text}", "good")
+
+    def _targets(self) -> Sequence[RunLine]:
+        return self.page.targets() if self.page is not None else ()
+
+    # Beginning and end
+
+    def _paint_ground(self) -> None:
+        """Gives the screen the theme's ground, or the terminal's own."""
+        ground = self.look.theme.ground or "ansi_default"
+        self.screen.styles.background = ground
+
+    def screen_lines(self) -> list[str]:
+        """What is on screen, row by row, for the next session's first frame."""
+        page = self.pages.get(self.page_name)
+        if page is None:
+            return []
+        return [strip.text.rstrip() for strip in self.screen._compositor.render_strips()][1:-2]
+
+    def _fatal_error(self) -> None:
+        """A bug of ours: its traceback without the values of variables, which may be hostile text."""
+        import traceback
+
+        error = self._exception
+        if error is not None:
+            self.failure = "".join(traceback.format_exception(error))
+        self._close_messages_no_wait()
+
+    screen_text: Sequence[str] = ()
+    """What was on screen when the user left."""
+
+    failure = ""
+    """The traceback of a bug that ended the app, "" without one."""
+
+    _usual_interval = 0.5
+    _offered: Sequence[Action] = ()
+    _found: Sequence[Action] = ()
+
+
+class Pages(Widget):
+    """Holds the pages, of which one is on screen."""
+
+    DEFAULT_CSS = "Pages { width: 1fr; height: 1fr; }"

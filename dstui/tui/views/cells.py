@@ -1,0 +1,117 @@
+"""Text in terminal cells: measured, cut and padded by cell width, and put together into one line.
+
+Every line of the dashboard is made by `line`, which is also the last gate: whatever reaches it, no control character
+leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+Part = tuple[str, Style]
+"""A piece of a line and how it looks."""
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def width_of(text: str) -> int:
+    """How many cells a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def cut(text: str, width: int, more: str = "…") -> str:
+    """The text in at most `width` cells; what is left out is said by `more`."""
+    if width_of(text) <= width:
+        return text
+    if width <= len(more):
+        return more[: max(0, width)]
+    return set_cell_size(text, width - len(more)).rstrip(" ") + more
+
+
+def cut_left(text: str, width: int, more: str = "…") -> str:
+    """The end of a text in at most `width` cells, for paths whose last part says most."""
+    if width_of(text) <= width:
+        return text
+    kept = text[max(0, len(text) - width) :]
+    while kept and width_of(kept) > width - len(more):
+        kept = kept[1:]
+    return more[: max(0, width)] + kept if width > len(more) else more[: max(0, width)]
+
+
+def fit(text: str, width: int, *, right: bool = False, more: str = "…") -> str:
+    """The text in exactly `width` cells: cut, or padded on the side away from its alignment."""
+    text = cut(text, width, more)
+    room = " " * (width - width_of(text))
+    return room + text if right else text + room
+
+
+def printable(text: str) -> str:
+    """The text with everything that could steer a terminal replaced; the same object in the usual case."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else REPLACEMENT for character in text)
+
+
+def line(parts: Iterable[Part], width: int, ground: Style) -> Strip:
+    """One line of exactly `width` cells: the parts in order, the last one cut, the rest filled with `ground`."""
+    segments: list[Segment] = []
+    used = 0
+    for text, style in parts:
+        if not text:
+            continue
+        text = printable(text)
+        size = width_of(text)
+        if used + size > width:
+            text = set_cell_size(text, width - used)
+            size = width - used
+        if size > 0:
+            segments.append(Segment(text, style))
+            used += size
+        if used >= width:
+            break
+    if used < width:
+        segments.append(Segment(" " * (width - used), ground))
+    return Strip(segments, width)
+
+
+def spread(left: Sequence[Part], right: Sequence[Part], width: int, ground: Style) -> Strip:
+    """One line with parts at both ends; where they would meet, the right ones give way."""
+    taken = sum(width_of(text) for text, _ in left)
+    wanted = sum(width_of(text) for text, _ in right)
+    if taken + wanted + 1 > width:
+        return line(left, width, ground)
+    return line([*left, (" " * (width - taken - wanted), ground), *right], width, ground)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` cells, broken at spaces where there are some; at least one line."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        current = ""
+        for word in paragraph.split(" "):
+            candidate = f"{current} {word}" if current else word
+            if width_of(candidate) <= width:
+                current = candidate
+                continue
+            if current:
+                lines.append(current)
+            while width_of(word) > width > 0:
+                head = _head(word, width)
+                lines.append(head)
+                word = word[len(head) :]
+            current = word
+        lines.append(current)
+    return lines
+
+
+def _head(word: str, width: int) -> str:
+    """As many leading characters as fit, at least one."""
+    size = max(1, min(len(word), width))
+    while size > 1 and width_of(word[:size]) > width:
+        size -= 1
+    return word[:size]
