@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dstui.sdk.project import Project as Project
     from dstui.sdk.project import init_project as init_project
     from dstui.sdk.project import open_project as open_project
-    from dstui.sdk.project import open_project as open_store  # noqa: F401
+    from dstui.sdk.project import open_store as open_store
     from dstui.sdk.runs import RunDetail as RunDetail
     from dstui.sdk.runs import RunView as RunView
     from dstui.sdk.status import Status as Status
@@ -56,5 +56,4 @@ __all__ = sorted(_HOME_OF)
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module `dstui.sdk` has no attribute `{name}`")
-    attribute = "open_project" if name == "open_store" else name
-    return getattr(importlib.import_module(_HOME_OF[name]), attribute)
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

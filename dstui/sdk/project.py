@@ -312,6 +312,11 @@ def open_project(path: Path | None = None, *, create: bool = False, read_only: b
     return Project(Store.open(path, create=create, read_only=read_only))
 
 
+def open_store(path: Path | None = None) -> Project:
+    """The runs of a project, for Python: `dstui.open_store().runs("val_acc>0.9").to_pandas()`."""
+    return open_project(path)
+
+
 def init_project(path: Path | None = None) -> dict[str, str]:
     """Makes a project's store now; without git it also marks the folder as the project.
 

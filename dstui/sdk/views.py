@@ -68,6 +68,9 @@ SINCE_LINES = 50
 SEARCH_BYTES = 16 << 20
 """Of a longer output the last bytes are searched by a regular expression."""
 
+FAILED = "failed"
+"""What `notify` is told when a thread ended by a bug; `Reader.failure` holds its traceback."""
+
 Act = Callable[["Project"], "SafeText"]
 """Does something to the store and says what it did."""
 
@@ -81,6 +84,7 @@ class Reader:
         notify: Callable[[str], None],
         *,
         read_only: bool = False,
+        remember: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare; nothing is opened before `start`.
@@ -89,13 +93,16 @@ class Reader:
             start: a folder of the project, the current one by default.
             notify: told the kind of each snapshot that waits; called from the reader's threads.
             read_only: never write: no index, no commit of ended runs, no last look.
+            remember: count this as a look, so that the next session tells what ended since.
             clock: seconds since the epoch.
         """
         self.interval = TICK_SECONDS
         self.last_tick = 0.0
+        self.failure = ""
         self._start = start
         self._notify = notify
         self._read_only = read_only
+        self._remember = remember and not read_only
         self._clock = clock
         self._lock = threading.Lock()
         self._mailbox: dict[str, Snapshot] = {}
@@ -150,7 +157,7 @@ class Reader:
     # The thread
 
     def _run(self) -> None:
-        watch = _Watch(self._start, self._post, read_only=self._read_only, clock=self._clock)
+        watch = _Watch(self._start, self._post, read_only=self._read_only, remember=self._remember, clock=self._clock)
         next_tick = 0.0
         try:
             while not self._stopping:
@@ -164,6 +171,12 @@ class Reader:
                     watch.answer(request)
                 watch.collect()
                 self._wait(watch.descriptor, WORKER_LOOK_SECONDS if watch.busy else next_tick - time.monotonic())
+        except Exception:
+            # A bug of ours: a screen that silently stays old would be worse than none.
+            import traceback
+
+            self.failure = traceback.format_exc()
+            self._notify(FAILED)
         finally:
             watch.close()
 
@@ -210,11 +223,13 @@ class _Watch:
         post: Callable[[Snapshot], None],
         *,
         read_only: bool,
+        remember: bool,
         clock: Callable[[], float],
     ) -> None:
         self._start = start
         self._post = post
         self._read_only = read_only
+        self._remember = remember
         self._clock = clock
         self._store: Store | None = None
         self._table: RunTable | None = None
@@ -290,7 +305,7 @@ class _Watch:
 
         maker = LineMaker(_own_writer(self._store))
         self._looked_at = last_look(self._store)
-        if not self._read_only:
+        if self._remember:
             remember_look(self._store, self._clock())
         table = RunTable(self._store.index.query, maker, self._clock)
         self._live = LiveRuns(self._store, maker, table.id_length)

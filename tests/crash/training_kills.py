@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -111,11 +112,11 @@ def until(condition: Callable[[], bool], deadline: float = 30) -> None:
     Raises:
         TimeoutError: it did not come true within `deadline` seconds.
     """
-    end = time.monotonic() + deadline
+    end, never = time.monotonic() + deadline, threading.Event()
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("the run did not get where it should")
-        time.sleep(0.005)
+        never.wait(0.005)
 
 
 def make_project(folder: Path) -> Path:
