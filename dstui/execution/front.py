@@ -67,6 +67,9 @@ SILENT_SECONDS = 10.0
 ECHO_SECONDS = 0.2
 """How long a stop waits for the output before it, such as the echo of the key, to be shown."""
 
+ENDING_SIGNALS = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM})
+"""Signals that end a front when its run has ended before."""
+
 STREAM_NAMES = {STDOUT: "stdout", STDERR: "stderr"}
 """How a person calls the streams."""
 
@@ -90,12 +93,13 @@ class FrontResult:
 
     @property
     def code(self) -> int:
-        """Exit code as a shell would give it: the command's own, 128 + signal, 0 after a detach, 1 when lost."""
+        """Exit code as a shell would give it: the command's own, 128 + signal, 0 after a detach, 1 when not known."""
         if self.record is None:
             return 0 if self.outcome == "detached" else 1
         if self.signal is not None:
             return 128 + self.signal
-        return int(self.record["exit_code"] or 0)
+        exit_code: int | None = self.record["exit_code"]
+        return 1 if exit_code is None else exit_code
 
 
 def follow(
@@ -183,6 +187,8 @@ class _Front:
         self._record: dict[str, Any] | None = None
         self._result: FrontResult | None = None
         self._interrupted = False
+        # "asked" after a SIGTSTP, "undone" after a SIGCONT that followed it.
+        self._stop = ""
         self._speak_at: float | None = None
         self._silent_until = 0.0
         # Streams whose reader may go away: the keeper is told at once, not at the next write.
@@ -296,8 +302,11 @@ class _Front:
         except BlockingIOError:
             pass
 
-    def _on_wake(self, _: int) -> None:
-        numbers = os.read(self._wake, 512)
+    def _on_wake(self, _: int = 0) -> None:
+        try:
+            numbers = os.read(self._wake, 512)
+        except BlockingIOError:
+            return
         while self._errands:
             self._errands.popleft()()
         for number in numbers:
@@ -339,7 +348,8 @@ class _Front:
             self._pump.add(message[1], message[2:])
         else:
             event = json.loads(message)
-            self._on_event[event["event"]](event)
+            # A keeper of a newer version may say more.
+            self._on_event.get(event["event"], self._on_output)(event)
 
     def _on_started(self, event: dict[str, Any]) -> None:
         self._started = True
@@ -379,14 +389,23 @@ class _Front:
         if self._terminal is None:
             return
         self._pump.settle(ECHO_SECONDS)
-        in_front = self._terminal.is_foreground()
-        self._terminal.give_back()
-        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        # In the foreground the whole group, as the key would do: the shell waits for all of it.
-        os.kill(0 if in_front else os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, before)
-        self._continue()
+        self._on_wake()
+        # Somebody quick may have continued us before we could stop.
+        if self._stop != "undone":
+            # In the foreground the whole group, as the key would do: the shell waits for all of it.
+            whom = 0 if self._terminal.is_foreground() else os.getpid()
+            self._terminal.give_back()
+            self._stop_ourselves(whom)
+            self._on_wake()
+            self._continue()
+        self._stop = ""
         self._send(b"C")
+
+    def _stop_ourselves(self, whom: int) -> None:
+        """Send SIGTSTP to this process, or with 0 to its group; returns once it was continued."""
+        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(whom, signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, before)
 
     def _on_error(self, event: dict[str, Any]) -> None:
         raise LaunchError(event["message"], exit_code=event["code"])
@@ -429,13 +448,19 @@ class _Front:
     def _on_signal(self, number: int) -> None:
         if self._socket is None:
             # Only the output is left: whoever wants us to end need not wait for it.
-            if number not in (signal.SIGWINCH, signal.SIGCONT):
+            if number in ENDING_SIGNALS:
                 self._end()
+            elif number == signal.SIGTSTP:
+                self._stop_ourselves(os.getpid())
         elif number == signal.SIGHUP:
             self._on_hangup()
         elif number == signal.SIGWINCH:
             self._send_size()
         else:
+            if number == signal.SIGTSTP:
+                self._stop = "asked"
+            elif number == signal.SIGCONT and self._stop:
+                self._stop = "undone"
             key = self._terminal.key_of(number) if self._terminal is not None else None
             self._send(b"S" + bytes([number]) if key is None else b"I" + key)
             if number == signal.SIGCONT:
@@ -476,7 +501,7 @@ class _Front:
     def _continue(self) -> None:
         """After a stop the terminal is as the shell left it, and perhaps of another size."""
         if self._terminal is not None:
-            self._terminal.is_lost()
+            self._terminal.is_lost()  # If so, it is no longer held and can be taken again.
             self._take_terminal()
         self._send_size()
 

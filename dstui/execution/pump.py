@@ -141,6 +141,7 @@ class LogPump:
                 self._skip_backlog()
             self._copy_all()
         self._copy_unclaimed()
+        self._close()
         self._on_done()
 
     def _copy_all(self) -> None:
@@ -193,10 +194,13 @@ class LogPump:
             self._position += len(data)
             self._write(STDOUT, data)
 
-    def _open(self, segment: int) -> None:
+    def _close(self) -> None:
         for file in (self._log, self._records):
             if file is not None:
                 file.close()
+
+    def _open(self, segment: int) -> None:
+        self._close()
         path = self._path(segment)
         self._log = path.open("rb", buffering=0)
         records = path.with_name(path.name + ".streams")

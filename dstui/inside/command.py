@@ -153,11 +153,11 @@ class CommandSupervisor(Supervisor):
 
         return handle
 
-    def _take_output(self, descriptor: int) -> bool:
+    def _take_output(self, descriptor: int | None) -> bool:
         """Keep what an output holds now; returns whether there was something."""
-        stream = self._child.outputs.get(descriptor)
-        if stream is None:
+        if descriptor not in self._child.outputs:
             return False
+        stream = self._child.outputs[descriptor]
         data = self._child.read(descriptor)
         if descriptor == self._child.master and self._mirror_modes() and data:
             # Undone here and done again by the person's terminal: the command sees the settings it expects, the log
@@ -178,7 +178,7 @@ class CommandSupervisor(Supervisor):
             self.control.tell_raw(stream, dropped)
             if not self._cut_told:
                 self._cut_told = True
-                self.warn("the disk is full: output is shown to those attached but no longer kept; the command goes on")
+                self.warn(f"output is shown to those attached but not kept: {self._log.refusal}; the command goes on")
         self.control.tell_output(self._log.total)
         self._metrics.feed(data)
 
@@ -211,7 +211,7 @@ class CommandSupervisor(Supervisor):
             b"I": self._on_input,
             b"S": self._on_signal,
             b"W": lambda _, data: self._child.resize(data),
-            b"C": lambda _, data: self._resume(),
+            b"C": lambda _, data: self._resume() if self._suspended else None,
             b"P": lambda _, data: self._child.close(data[0]),
             b"R": self._on_segment_read,
         }
@@ -220,7 +220,7 @@ class CommandSupervisor(Supervisor):
         modes = self._child.modes()
         if modes is not None and modes.isig and modes.interrupt in data:
             # The kernel throws away output that nobody has read when the key comes.
-            self._take_output(self._child.master or 0)
+            self._take_output(self._child.master)
             # In a line editor Ctrl-C only clears the line.
             if modes.canonical and self._interrupt() != signal.SIGINT:
                 return

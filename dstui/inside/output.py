@@ -9,6 +9,7 @@ When the disk is full the bytes are dropped and counted; once it takes bytes aga
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
@@ -44,6 +45,7 @@ class OutputLog:
     Attributes:
         total: bytes written so far, those of removed segments included.
         lost: bytes dropped since the disk refused to take them; 0 while all is well.
+        refusal: what it said.
         segment: number of the file being written, 0 for `log`.
         segment_start: `total` when that file was begun.
     """
@@ -58,6 +60,7 @@ class OutputLog:
     ) -> None:
         self.total = 0
         self.lost = 0
+        self.refusal = ""
         self.segment = -1
         self.segment_start = 0
         self._live = live
@@ -81,7 +84,8 @@ class OutputLog:
                 if not self._room:
                     self._next()
                 kept += self._write(stream, data[kept : kept + self._room])
-        except OSError:
+        except OSError as error:
+            self.refusal = error.strerror
             self.lost += len(data) - kept
         return data[kept:]
 
@@ -107,6 +111,13 @@ class OutputLog:
                     pass
         self._oldest = max(self._oldest, end)
 
+    def close(self) -> None:
+        """Close the files."""
+        for descriptor in (self._file, self._streams):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._streams = -1
+
     def _write(self, stream: int, data: bytes) -> int:
         written = os.write(self._file, data)
         self._room -= written
@@ -124,12 +135,12 @@ class OutputLog:
             pass
 
     def _write_gap(self, stream: int) -> None:
-        line = f"\n[dstui: {self.lost} bytes of output are missing here: the disk was full]\n".encode()
+        line = f"\n[dstui: {self.lost} bytes of output are missing here: {self.refusal}]\n".encode()
         size = os.fstat(self._file).st_size
         written = os.write(self._file, line)
         if written < len(line):
             os.ftruncate(self._file, size)
-            raise OSError
+            raise OSError(errno.ENOSPC, self.refusal)
         self.lost = 0
         self._room = max(0, self._room - written)
         self.total += written
@@ -149,9 +160,7 @@ class OutputLog:
                 os.close(file)
                 os.unlink(name, dir_fd=self._live.descriptor)
                 raise
-        for descriptor in (self._file, self._streams):
-            if descriptor >= 0:
-                os.close(descriptor)
+        self.close()
         self._file, self._streams, self._records = file, streams, b""
         self.segment += 1
         self.segment_start = self.total

@@ -69,7 +69,7 @@ SEARCH_BYTES = 16 << 20
 """Of a longer output the last bytes are searched by a regular expression."""
 
 FAILED = "failed"
-"""What `notify` is told when a thread ended by a bug; `Reader.failure` holds its traceback."""
+"""What `notify` is told when a thread ended by a bug; `Reader.failure` holds the error."""
 
 Act = Callable[["Project"], "SafeText"]
 """Does something to the store and says what it did."""
@@ -98,7 +98,7 @@ class Reader:
         """
         self.interval = TICK_SECONDS
         self.last_tick = 0.0
-        self.failure = ""
+        self.failure: Exception | None = None
         self._start = start
         self._notify = notify
         self._read_only = read_only
@@ -171,11 +171,9 @@ class Reader:
                     watch.answer(request)
                 watch.collect()
                 self._wait(watch.descriptor, WORKER_LOOK_SECONDS if watch.busy else next_tick - time.monotonic())
-        except Exception:
+        except Exception as error:
             # A bug of ours: a screen that silently stays old would be worse than none.
-            import traceback
-
-            self.failure = traceback.format_exc()
+            self.failure = error
             self._notify(FAILED)
         finally:
             watch.close()

@@ -14,14 +14,14 @@ EVERYWHERE = "everywhere"
 """The place every pane belongs to."""
 
 PLACES: Mapping[str, str] = {
-    EVERYWHERE: "Everywhere",
-    "list": "Lists and texts",
     "table": "Tables of runs",
     "runs": "The page Runs",
-    "run": "The page of one run",
     "charts": "Charts",
     "log": "Output of a run",
     "code": "Code of a run",
+    "run": "The page of one run",
+    "list": "Lists and texts",
+    EVERYWHERE: "Everywhere",
 }
 """Names of the places that actions speak of, and how people are told of them."""
 
@@ -71,7 +71,14 @@ class Action:
 
 ACTIONS: tuple[Action, ...] = (
     # Where to go
-    Action("enter", ("enter",), "open", "Open the run under the cursor, or what the line hides", ("list",), 10),
+    Action(
+        "enter",
+        ("enter",),
+        "open",
+        "Open the run under the cursor, or what a line of output hides",
+        ("table", "log"),
+        10,
+    ),
     Action("back", ("escape",), "back", "Go back: clear the filter, then the marks, then leave the page"),
     Action("overview", ("1",), "overview", "Go to the page Overview"),
     Action("runs", ("2",), "runs", "Go to the page Runs"),
@@ -94,7 +101,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "find",
         ("/",),
-        "filter",
+        "find",
         "Filter the runs as you type, or search the output (`~` first: a pattern)",
         ("runs", "log"),
         30,

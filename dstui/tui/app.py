@@ -47,6 +47,9 @@ UNFOCUSED_INTERVAL = 5.0
 
 QUIT_AGAIN_SECONDS = 2.0
 
+LEAST_WIDTH, LEAST_HEIGHT = 60, 16
+"""A smaller terminal is told that it shows less."""
+
 
 class Dashboard(App[int]):
     """`dstui` without a command."""
@@ -141,6 +144,10 @@ class Dashboard(App[int]):
         self._take(message.kind)
 
     def _take(self, kind: str) -> None:
+        if self.reader.failure is not None:
+            self.failure = self.reader.failure
+            self.exit(70)
+            return
         snapshot = self.reader.take(kind)
         if snapshot is None:
             return
@@ -191,10 +198,16 @@ class Dashboard(App[int]):
         if page is None:
             return
         width = self.size.width
-        self.bar.say(self._tabs(width), self._active_tab(), page.bar(width), self._freshness(width))
-        self.prompt.set_status(*page.status(width))
+        self.bar.say(self._tabs(), self._active_tab(), page.bar(width), self._freshness(width))
+        self.prompt.set_status(*self._page_status(page, width))
         keys = actions.footer(page.places(), 9 if width >= WIDE else 6, read_only=self.read_only)
         self.footer.say([(action.name, action.shown, action.label) for action in keys])
+
+    def _page_status(self, page: Page, width: int) -> tuple[Sequence[Part], Sequence[Part]]:
+        left, right = page.status(width)
+        if width < LEAST_WIDTH or self.size.height < LEAST_HEIGHT:
+            return left, [(f"{LEAST_WIDTH}x{LEAST_HEIGHT} shows more", self.look.quiet)]
+        return left, right
 
     # Pages
 
@@ -248,11 +261,8 @@ class Dashboard(App[int]):
         page.show_run(run)
         await self._show_page("run")
 
-    def _tabs(self, width: int) -> list[tuple[str, str]]:
-        tabs = list(PAGES.items())
-        if width < WIDE and self.page_name == "run":
-            return [tab for tab in tabs if tab[0] == self._active_tab()]
-        return tabs
+    def _tabs(self) -> list[tuple[str, str]]:
+        return [tab for tab in PAGES.items() if self.page_name in PAGES or tab[0] == self._active_tab()]
 
     def _active_tab(self) -> str:
         return self.page_name if self.page_name in PAGES else (self._came_from or ["runs"])[-1]
@@ -604,19 +614,15 @@ class Dashboard(App[int]):
         return [strip.text.rstrip() for strip in self.screen._compositor.render_strips()][1:-2]
 
     def _fatal_error(self) -> None:
-        """A bug of ours: its traceback without the values of variables, which may be hostile text."""
-        import traceback
-
-        error = self._exception
-        if error is not None:
-            self.failure = "".join(traceback.format_exception(error))
+        """A bug of ours: told after the end, without the values of variables that Textual would print."""
+        self.failure = self._exception
         self._close_messages_no_wait()
 
     screen_text: Sequence[str] = ()
     """What was on screen when the user left."""
 
-    failure = ""
-    """The traceback of a bug that ended the app, "" without one."""
+    failure: Exception | None = None
+    """The bug that ended the app, None without one."""
 
     _usual_interval = 0.5
     _offered: Sequence[Action] = ()

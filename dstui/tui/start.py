@@ -145,10 +145,10 @@ def _open(
     finally:
         reader.stop()
     kept.save(list(app.screen_text), (app.size.width, app.size.height))
-    if app.failure:
+    if app.failure is not None:
         from dstui.errors import InternalError
 
-        raise InternalError("The dashboard failed", hint=app.failure)
+        raise InternalError(f"The dashboard failed: {type(app.failure).__name__}") from app.failure
     return code
 
 

@@ -181,7 +181,7 @@ ASCII = Glyphs(
     corners="-|+++++++++",
     thumb="#",
     braille=False,
-    more="~",
+    more="..",
     star="*",
     mark="+",
     arrow="->",
@@ -257,6 +257,11 @@ class Look:
     def head(self) -> Style:
         """The heading row of a table."""
         return self.quiet + Style(bold=True)
+
+    @cached_property
+    def letter(self) -> Style:
+        """A letter of a heading that can be typed now."""
+        return self.accent + Style(bold=True, underline=True)
 
     @cached_property
     def cursor(self) -> Style:

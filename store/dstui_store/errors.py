@@ -9,6 +9,7 @@ StoreError
 ├── LimitError          a run written by others is larger than every reader admits
 ├── LockedError         another process holds the store too long
 ├── GitError            git is missing, too old, or failed
+│   └── GitTimeoutError     one call took longer than it may
 └── FormatError         written by a newer version
 ```
 """
@@ -87,6 +88,10 @@ class LockedError(StoreError):
 
 class GitError(StoreError):
     """Git is missing, too old, or refused a call."""
+
+
+class GitTimeoutError(GitError):
+    """One call of git took longer than it may."""
 
 
 class FormatError(StoreError):

@@ -7,6 +7,7 @@ Verbs: only those of `VERBS`. The store's objects are read through one long-live
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -17,9 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import IO
 
-from dstui_store.errors import DamagedError, GitError, LimitError, NotAStoreError
+from dstui_store.errors import DamagedError, GitError, GitTimeoutError, LimitError, NotAStoreError
 from dstui_store.layout import Layout, check_private, private_folder
+from dstui_store.limits import MAX_MESSAGE_BYTES
 from dstui_store.objects import Staging, object_name, sync_folder
 from dstui_store.schema import OBJECT_ID
 
@@ -40,6 +43,9 @@ VERBS = frozenset(
 """What git is ever asked for. None of these runs a hook, a filter or a program of the project."""
 
 OLDEST_GIT = (2, 30)
+
+MAX_COMMIT_BYTES = 16 << 20
+"""Size of a commit that is read whole, its parents and all."""
 
 DEADLINE_SECONDS = 120.0
 """A local git call that takes longer is ended; the slowest honest one is the first pack of a huge project."""
@@ -156,15 +162,18 @@ class Git:
         environment: Mapping[str, str] | None = None,
         config: Sequence[str] = (),
         keep_descriptor: int | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
     ) -> bytes:
         """The output of one git call.
 
         Args:
             config: `key=value` pairs for this call; values must have been checked.
             keep_descriptor: a lock that git inherits, so that it is free only when both are dead.
+            deadline_seconds: a call that takes longer is ended.
 
         Raises:
-            GitError: git failed or took too long; the message holds its last words.
+            GitTimeoutError: it took too long.
+            GitError: git failed; the message holds its last words.
         """
         if verb not in VERBS:
             raise GitError(f"git {verb} is not a call that the store makes")
@@ -175,7 +184,7 @@ class Git:
                 input=stdin,
                 capture_output=True,
                 check=False,
-                timeout=DEADLINE_SECONDS,
+                timeout=deadline_seconds,
                 env={**local_environment(self.layout.store_git), **(environment or {})},
                 pass_fds=() if keep_descriptor is None else (keep_descriptor,),
                 start_new_session=True,
@@ -183,7 +192,7 @@ class Git:
                 cwd=(environment or {}).get("GIT_WORK_TREE", self.layout.store_git),
             )
         except subprocess.TimeoutExpired as error:
-            raise GitError(f"git {verb} took longer than {DEADLINE_SECONDS:.0f} s") from error
+            raise GitTimeoutError(f"git {verb} took longer than {deadline_seconds:.0f} s") from error
         if done.returncode != 0:
             words = " ".join(done.stderr.decode("utf-8", "replace").split())
             raise GitError(f"git {verb} failed: {words[:400] or f'exit code {done.returncode}'}")
@@ -226,6 +235,48 @@ class Git:
             entries.append((mode, os.fsdecode(content[space + 1 : end]), content[end + 1 : end + 1 + size].hex()))
             at = end + 1 + size
         return entries
+
+    def log(self, tip: str) -> Iterator[LogEntry]:
+        """Commits from `tip` back along first parents, newest first, streamed.
+
+        Raises:
+            DamagedError: the next one cannot be read; those before it have been given.
+        """
+        at: str | None = tip
+        with contextlib.closing(self._rev_list(tip)) as entries:
+            for entry in entries:
+                if entry.oid != at:
+                    break
+                yield entry
+                at = entry.parents[0] if entry.parents else None
+        # Where a commit cannot be read git gives up one too early, so what is left is asked for one by one.
+        while at is not None:
+            entry = _parse_commit(at, self.object(at, limit=MAX_COMMIT_BYTES, kind="commit"))
+            yield entry
+            at = entry.parents[0] if entry.parents else None
+
+    def _rev_list(self, tip: str) -> Iterator[LogEntry]:
+        """As `log`, as far as git goes."""
+        # In the bytes that were stored: with another encoding git would give more than one NUL.
+        arguments = ["rev-list", "--first-parent", "--encoding=none", "--format=%x01%H%x00%P%x00%B%x00", tip, "--"]
+        process = subprocess.Popen(
+            [git_program(), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=local_environment(self.layout.store_git),
+            start_new_session=True,
+            cwd=self.layout.store_git,
+        )
+        try:
+            for record in _records(process):
+                fields = record.partition(b"\x01")[2].split(b"\0", 2)
+                if len(fields) != 3:
+                    return
+                yield LogEntry(fields[0].decode(), tuple(fields[1].decode().split()), fields[2])
+        finally:
+            process.kill()
+            process.communicate()
 
     def refs(self, *prefixes: str) -> dict[str, str]:
         """Refs below the prefixes with their object ids; names that ours never have are left out."""
@@ -281,6 +332,50 @@ class Git:
         return next((line.split()[0] for line in lines if line.endswith(f" {ref}")), None)
 
 
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One commit of a chain: its parents, and its message, cut somewhere past `MAX_MESSAGE_BYTES`."""
+
+    oid: str
+    parents: tuple[str, ...]
+    message: bytes
+
+
+def _parse_commit(oid: str, content: bytes) -> LogEntry:
+    head, _, message = content.partition(b"\n\n")
+    lines = head.decode("ascii", "replace").split("\n")
+    parents = tuple(line.removeprefix("parent ") for line in lines if line.startswith("parent "))
+    return LogEntry(oid, parents, message.split(b"\0", 1)[0][: MAX_MESSAGE_BYTES + 1])
+
+
+def _records(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """What git writes, split at NUL and newline; of a piece over the limit only the start is kept."""
+    assert process.stdout is not None
+    rest = b""
+    while True:
+        _wait_for(process.stdout)
+        chunk = os.read(process.stdout.fileno(), 1 << 16)
+        if not chunk:
+            return
+        *records, rest = (rest + chunk).split(b"\0\n")
+        yield from records
+        if len(rest) > 2 * MAX_MESSAGE_BYTES:
+            # The last byte may be the first half of a mark.
+            rest = rest[: 2 * MAX_MESSAGE_BYTES] + rest[-1:]
+
+
+def _wait_for(output: IO[bytes]) -> None:
+    """Returns once there is something to read.
+
+    Raises:
+        GitError: there was nothing for too long.
+    """
+    waiting = select.poll()
+    waiting.register(output, select.POLLIN)
+    if not waiting.poll(DEADLINE_SECONDS * 1000):
+        raise GitError(f"git took longer than {DEADLINE_SECONDS:.0f} s")
+
+
 class _ObjectReader:
     """Two long-lived `cat-file`: one tells sizes, one gives contents; 0.1 ms an object instead of a process each."""
 
@@ -326,10 +421,7 @@ def _ask(process: subprocess.Popen[bytes], name: str) -> tuple[str, int]:
         process.stdin.flush()
     except BrokenPipeError as error:
         raise GitError("git cat-file ended unexpectedly") from error
-    waiting = select.poll()
-    waiting.register(process.stdout, select.POLLIN)
-    if not waiting.poll(DEADLINE_SECONDS * 1000):
-        raise GitError(f"git cat-file took longer than {DEADLINE_SECONDS:.0f} s for object {name[:12]}")
+    _wait_for(process.stdout)
     answer = process.stdout.readline().split()
     if len(answer) != 3:
         raise DamagedError(f"Object {name[:12]} is missing from the store, or cannot be read")

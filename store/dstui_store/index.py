@@ -17,16 +17,22 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dstui_store.errors import DamagedError, FormatError, StoreError
-from dstui_store.schema import Json, RunRecord, from_json, parse_line, to_json, trusted_from_json
+from dstui_store.errors import DamagedError, FormatError, LimitError, StoreError
+from dstui_store.limits import MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, MAX_SYNC_COMMITS
+from dstui_store.schema import RUN_ID, Json, RunRecord, from_json, is_finite, parse_line, to_json, trusted_from_json
 
 if TYPE_CHECKING:
-    from dstui_store.git import Git
+    from dstui_store.git import Git, LogEntry
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Schema of the cache; another one in the file = rebuilt."""
 
 PARAM, METRIC = 0, 1
+
+OWNER_FIELDS = frozenset({"name", "deleted"})
+"""What only a run's own writer may change."""
+
+_OPERATIONS_OF_RUN = "SELECT field, value, writer FROM op WHERE run = ? ORDER BY time, writer"
 
 CHAINS = ("refs/ds/p/", "refs/ds/r/")
 """The chains that hold runs: this clone's own, and those fetched from others."""
@@ -45,8 +51,9 @@ CREATE TABLE param(key INTEGER, row INTEGER, num REAL, text TEXT, PRIMARY KEY(ke
 CREATE TABLE metric(key INTEGER, row INTEGER, last REAL, min REAL, max REAL, step INTEGER, count INTEGER,
   PRIMARY KEY(key, row)) WITHOUT ROWID;
 CREATE TABLE tag(row INTEGER, tag TEXT, PRIMARY KEY(row, tag)) WITHOUT ROWID;
-CREATE TABLE op(run TEXT, field TEXT, value TEXT, time REAL, writer TEXT, PRIMARY KEY(run, field)) WITHOUT ROWID;
-CREATE TABLE tip(ref TEXT PRIMARY KEY, oid TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE op(run TEXT, field TEXT, writer TEXT, value TEXT, time REAL, PRIMARY KEY(run, field, writer))
+  WITHOUT ROWID;
+CREATE TABLE tip(ref TEXT PRIMARY KEY, oid TEXT NOT NULL, whole INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE damage(oid TEXT PRIMARY KEY, ref TEXT, message TEXT) WITHOUT ROWID;
 """
@@ -85,25 +92,19 @@ class Index:
         Raises:
             StoreError: the refs could not be read.
         """
-        seen = self._signature()
-        if self._meta("signature") != seen and not self._read_only:
-            try:
-                with self._database:
-                    self._database.execute("BEGIN IMMEDIATE")
-                    self._take_in(self._git.refs(*CHAINS))
-                    self._set_meta("signature", seen)
-            except sqlite3.OperationalError as error:
-                raise StoreError(f"The index is busy: {error}", hint="try again; it is only a cache") from error
+        try:
+            self._sync()
+        except sqlite3.DatabaseError as error:
+            self._make_anew(error)
         return self.version()
 
     def version(self) -> int:
         """Version of the newest change, 0 when there is none."""
-        found = self._database.execute("SELECT max(version) FROM run").fetchone()[0]
-        return int(found or 0)
+        return int(self.query("SELECT max(version) FROM run")[0][0] or 0)
 
     def records(self, *, since: int = 0, limit: int | None = None) -> Iterator[RunRecord]:
         """Runs that are not deleted, newest start first."""
-        rows = self._database.execute(
+        rows = self.query(
             "SELECT record, commit_id, notes FROM run WHERE deleted = 0 AND version > ? "
             "ORDER BY started DESC, number DESC, row DESC LIMIT ?",
             (since, -1 if limit is None else limit),
@@ -113,14 +114,12 @@ class Index:
 
     def record(self, run: str) -> RunRecord | None:
         """One run by its whole id, deleted ones too."""
-        found = self._database.execute("SELECT record, commit_id, notes FROM run WHERE id = ?", (run,)).fetchone()
-        if found is None:
-            return None
-        return trusted_from_json(*found)
+        found = self.query("SELECT record, commit_id, notes FROM run WHERE id = ?", (run,))
+        return trusted_from_json(*found[0]) if found else None
 
     def find(self, condition: str, values: Sequence[Any]) -> list[str]:
         """Ids of runs under an SQL condition on the table `run`, newest first; conditions are ours, values are data."""
-        rows = self._database.execute(
+        rows = self.query(
             f"SELECT id FROM run WHERE deleted = 0 AND ({condition}) ORDER BY started DESC, number DESC, row DESC",
             values,
         )
@@ -128,29 +127,32 @@ class Index:
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of one reading statement of ours on the cache; values are data."""
-        return self._database.execute(sql, values).fetchall()
+        storable = [_storable(value) for value in values]
+        try:
+            return self._database.execute(sql, storable).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._make_anew(error)
+            return self._database.execute(sql, storable).fetchall()
 
     def data_version(self) -> int:
         """Changes whenever another process has written the cache."""
-        return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+        return int(self.query("PRAGMA data_version")[0][0])
 
-    def operations(self, run: str) -> dict[str, Json]:
-        """Field to value of every operation on a run, for runs that have no commit yet."""
-        rows = self._database.execute("SELECT field, value FROM op WHERE run = ?", (run,))
-        return {name: json.loads(value) for name, value in rows}
+    def operations(self, run: str, owner: str) -> dict[str, Json]:
+        """Field to value of the operations that count for a run of the writer `owner`."""
+        return _counting(self.query(_OPERATIONS_OF_RUN, (run,)), owner)
 
     def last_number(self, writer: str) -> int:
         """The highest run number of a writer, 0 when it has none."""
-        found = self._database.execute("SELECT max(number) FROM run WHERE writer = ?", (writer,)).fetchone()[0]
-        return int(found or 0)
+        return int(self.query("SELECT max(number) FROM run WHERE writer = ?", (writer,))[0][0] or 0)
 
     def count(self) -> int:
         """Number of runs that are not deleted."""
-        return int(self._database.execute("SELECT count(*) FROM run WHERE deleted = 0").fetchone()[0])
+        return int(self.query("SELECT count(*) FROM run WHERE deleted = 0")[0][0])
 
     def keys(self) -> dict[str, list[str]]:
         """Names of params and metrics that any run has: `{"param": [...], "metric": [...]}`."""
-        rows = self._database.execute("SELECT kind, name FROM key ORDER BY name").fetchall()
+        rows = self.query("SELECT kind, name FROM key ORDER BY name")
         return {
             "param": [name for kind, name in rows if kind == PARAM],
             "metric": [name for kind, name in rows if kind == METRIC],
@@ -158,18 +160,49 @@ class Index:
 
     def damages(self) -> list[tuple[str, str, str]]:
         """(object id, ref, message) of log entries that could not be read."""
-        return self._database.execute("SELECT oid, ref, message FROM damage ORDER BY ref").fetchall()
+        return self.query("SELECT oid, ref, message FROM damage ORDER BY ref")
 
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
+        except OSError as error:
+            raise StoreError(
+                f"The index `{self._path}` cannot be opened: {error.strerror}", hint="remove it; it is only a cache"
+            ) from error
         except sqlite3.DatabaseError as error:
-            if self._read_only or (isinstance(error, sqlite3.OperationalError) and "locked" in str(error)):
-                raise StoreError(f"The index `{self._path}` cannot be read: {error}") from error
-            # Only a cache: a file that is no database of ours is set aside for nothing, and made anew.
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            self._discard(error)
             return self._connect()
+
+    def _make_anew(self, error: sqlite3.DatabaseError) -> None:
+        """Reads everything again into a new file, after an error that says that the present one is damaged."""
+        self._database.close()
+        self._discard(error)
+        self._database = self._connect()
+        try:
+            self._sync()
+        except sqlite3.DatabaseError as again:
+            raise StoreError(f"The index `{self._path}` cannot be written: {again}") from again
+
+    def _discard(self, error: sqlite3.DatabaseError) -> None:
+        """Removes a file that is no database of ours: it is only a cache.
+
+        Raises:
+            StoreError: it is only busy, or may not be written.
+        """
+        if isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "full" in str(error)):
+            raise StoreError(f"The index is busy: {error}", hint="try again; it is only a cache") from error
+        if self._read_only:
+            raise StoreError(f"The index `{self._path}` cannot be read: {error}") from error
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+
+    def _sync(self) -> None:
+        seen = self._signature()
+        if self._meta("signature") != seen and not self._read_only:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._take_in(self._git.refs(*CHAINS))
+                self._set_meta("signature", seen)
 
     def _connect(self) -> sqlite3.Connection:
         if self._read_only:
@@ -211,22 +244,25 @@ class Index:
         return json.dumps(seen)
 
     def _take_in(self, refs: Mapping[str, str]) -> None:
-        known = dict(self._database.execute("SELECT ref, oid FROM tip").fetchall())
-        moved = {
-            ref: list(_chain(self._git, tip, known.get(ref))) for ref, tip in refs.items() if known.get(ref) != tip
-        }
-        rewritten = any(
-            ref in known and (not entries or entries[-1].parents[:1] != (known[ref],)) for ref, entries in moved.items()
-        )
+        rows = self._database.execute("SELECT ref, oid, whole FROM tip").fetchall()
+        known = {ref: oid for ref, oid, _ in rows}
+        broken = {ref for ref, _, whole in rows if not whole}
+        version = self.version() + 1
+        moved = {ref: _read_chain(self._git, tip, known.get(ref)) for ref, tip in refs.items() if known.get(ref) != tip}
+        rewritten = any(ref in known and (ref in broken or not chain.joins) for ref, chain in moved.items())
         if rewritten or known.keys() - refs.keys():
             # What a rewritten or removed chain alone held must go too, so everything is read anew.
             self._forget()
-            moved = {ref: list(_chain(self._git, tip, None)) for ref, tip in refs.items()}
-        writer = _Writer(self._database, self.version() + 1)
-        for ref in sorted(moved):
-            for entry in reversed(moved[ref]):
+            moved = {ref: _read_chain(self._git, tip, None) for ref, tip in refs.items()}
+        writer = _Writer(self._database, version)
+        for ref, chain in sorted(moved.items()):
+            for entry in reversed(chain.entries):
                 writer.take(ref, entry)
-            self._database.execute("INSERT OR REPLACE INTO tip VALUES (?, ?)", (ref, refs[ref]))
+            if chain.damage is not None:
+                writer.note_damage(ref, *chain.damage)
+            self._database.execute(
+                "INSERT OR REPLACE INTO tip VALUES (?, ?, ?)", (ref, refs[ref], chain.damage is None)
+            )
         writer.finish()
 
     def _forget(self) -> None:
@@ -241,13 +277,18 @@ class Index:
         self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One log entry of a chain, as read."""
+@dataclass(slots=True)
+class _Chain:
+    """Entries of one log from its tip back, as far as they were asked for and could be read.
 
-    oid: str
-    parents: tuple[str, ...]
-    line: str
+    Attributes:
+        joins: whether they end at the entry that was known before.
+        damage: (object id, message) where reading ended before its time.
+    """
+
+    entries: list[LogEntry]
+    joins: bool = False
+    damage: tuple[str, str] | None = None
 
 
 class _Writer:
@@ -263,17 +304,21 @@ class _Writer:
         self._tags: list[tuple[int, str]] = []
         self._touched: set[str] = set()
 
-    def take(self, ref: str, entry: Entry) -> None:
-        if not entry.line:
-            return
+    def take(self, ref: str, entry: LogEntry) -> None:
         try:
-            data = parse_line(entry.line)
+            line = _line_of(entry)
+            if not line:
+                return
+            data = parse_line(line)
             if data.get("op") == "run":
                 self._take_run(entry, from_json(data))
             else:
-                self._take_operation(operation_of(data))
+                self._take_operation(ref, operation_of(data))
         except (DamagedError, FormatError) as error:
-            self._database.execute("INSERT OR REPLACE INTO damage VALUES (?, ?, ?)", (entry.oid, ref, error.message))
+            self.note_damage(ref, entry.oid, error.message)
+
+    def note_damage(self, ref: str, oid: str, message: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO damage VALUES (?, ?, ?)", (oid, ref, _storable(message)))
 
     def finish(self) -> None:
         """Writes what is gathered, then applies the operations of every run touched."""
@@ -287,7 +332,7 @@ class _Writer:
         for run in self._touched:
             self._apply(run)
 
-    def _take_run(self, entry: Entry, record: RunRecord) -> None:
+    def _take_run(self, entry: LogEntry, record: RunRecord) -> None:
         if len(entry.parents) != 2:
             raise DamagedError("A run's log entry does not name its commit")
         commit = entry.parents[1]
@@ -302,7 +347,7 @@ class _Writer:
             "INSERT OR IGNORE INTO run(id, commit_id, writer, number, name, experiment, state, stop_reason, exit_code,"
             " signal, user, host, started, ended, duration, size, sweep, trial, parent_run, notes, version, record)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING row",
-            values,
+            [_storable(value) for value in values],
         ).fetchone()
         if row is not None:
             self._take_values(row[0], record)
@@ -310,42 +355,46 @@ class _Writer:
 
     def _take_values(self, row: int, record: RunRecord) -> None:
         for name, value in record.config.items():
-            self._params.append((self._key(PARAM, name), row, *param_columns(value)))
+            number, text = param_columns(value)
+            self._params.append((self._key(PARAM, name), row, number, _storable(text)))
         for name, summary in record.summary.items():
             self._metrics.append((self._key(METRIC, name), row, *summary))
-        self._tags += [(row, tag) for tag in record.tags]
+        self._tags += [(row, _storable(tag)) for tag in record.tags]
 
-    def _take_operation(self, operation: Operation) -> None:
+    def _take_operation(self, ref: str, operation: Operation) -> None:
+        owner = ref.rpartition("/")[2]
+        if operation.writer != owner:
+            raise DamagedError(f"An operation in the log of `{owner}` says that it is by `{operation.writer[:64]}`")
         value = json.dumps(operation.value)
         self._database.execute(
-            "INSERT INTO op VALUES (?, ?, ?, ?, ?) ON CONFLICT(run, field) DO UPDATE SET"
-            " value = excluded.value, time = excluded.time, writer = excluded.writer"
-            " WHERE (excluded.time, excluded.writer) > (op.time, op.writer)",
-            (operation.run, operation.field, value, operation.time, operation.writer),
+            "INSERT INTO op VALUES (?, ?, ?, ?, ?) ON CONFLICT(run, field, writer) DO UPDATE SET"
+            " value = excluded.value, time = excluded.time"
+            " WHERE (excluded.time, excluded.value) > (op.time, op.value)",
+            (operation.run, _storable(operation.field), operation.writer, value, operation.time),
         )
         self._touched.add(operation.run)
 
     def _apply(self, run: str) -> None:
-        operations = self._database.execute("SELECT field, value, writer FROM op WHERE run = ?", (run,)).fetchall()
         found = self._database.execute("SELECT row, record, writer, notes FROM run WHERE id = ?", (run,)).fetchone()
-        if not operations or found is None:
+        if found is None:
             return
         row, text, owner, notes = found
-        # Only a run's own writer may rename or delete it.
-        allowed = {
-            name: json.loads(value)
-            for name, value, writer in operations
-            if writer == owner or name not in {"name", "deleted"}
-        }
+        allowed = _counting(self._database.execute(_OPERATIONS_OF_RUN, (run,)), owner)
+        if not allowed:
+            return
         record = apply_operations(trusted_from_json(text, None, notes), allowed)
         self._database.execute("DELETE FROM tag WHERE row = ?", (row,))
-        self._database.executemany("INSERT INTO tag VALUES (?, ?)", [(row, tag) for tag in record.tags])
+        self._database.executemany(
+            "INSERT OR IGNORE INTO tag VALUES (?, ?)", [(row, _storable(tag)) for tag in record.tags]
+        )
+        values = (record.name, record.notes, bool(allowed.get("deleted")), json.dumps(to_json(record)))
         self._database.execute(
             "UPDATE run SET name = ?, notes = ?, deleted = ?, record = ?, version = ? WHERE row = ?",
-            (record.name, record.notes, bool(allowed.get("deleted")), json.dumps(to_json(record)), self._version, row),
+            [*map(_storable, values), self._version, row],
         )
 
     def _key(self, kind: int, name: str) -> int:
+        name = _storable(name)
         key = self._keys.get((kind, name))
         if key is None:
             key = self._keys[kind, name] = len(self._keys) + 1
@@ -377,13 +426,15 @@ def operation_of(data: Mapping[str, Json]) -> Operation:
     """
     names = {"tag": "tag:", "untag": "tag:", "note": "notes", "rename": "name", "del": "deleted", "undel": "deleted"}
     op, run, time, writer = data.get("op"), data.get("run"), data.get("time"), data.get("writer")
-    if not isinstance(run, str) or not isinstance(writer, str) or not isinstance(time, int | float):
-        raise DamagedError("An operation's log entry lacks its run, time or writer")
     if not isinstance(op, str) or op not in names:
         raise FormatError(f"An operation `{str(op)[:40]}` is not known to this dstui")
+    if not (isinstance(run, str) and RUN_ID.fullmatch(run) and isinstance(writer, str) and is_finite(time)):
+        raise DamagedError("An operation's log entry lacks its run, time or writer")
     value = {"tag": True, "untag": False, "del": True, "undel": False}.get(op, data.get("value"))
-    name = names[op] + (str(data.get("tag")) if names[op] == "tag:" else "")
-    return Operation(run=run, field=name, value=value, time=float(time), writer=writer)
+    tag = data.get("tag") if names[op] == "tag:" else ""
+    if not isinstance(value, bool | str) or not isinstance(tag, str):
+        raise DamagedError(f"An operation `{op}` lacks its value")
+    return Operation(run=run, field=names[op] + tag, value=value, time=float(time), writer=writer)
 
 
 def param_columns(value: Json) -> tuple[float | None, str | None]:
@@ -395,20 +446,47 @@ def param_columns(value: Json) -> tuple[float | None, str | None]:
     return None, value if isinstance(value, str) else json.dumps(value)
 
 
-def _chain(git: Git, tip: str, old: str | None) -> Iterator[Entry]:
-    """Entries from `tip` back to (without) `old`, first parents only."""
-    arguments = ["--first-parent", "--format=%x01%H%x00%P%x00%B%x00", tip]
-    if old is not None:
-        arguments.append(f"^{old}")
-    output = git.run("rev-list", *arguments, "--")
-    for record in output.split(b"\0\n"):
-        _, found, rest = record.partition(b"\x01")
-        if not found:
-            continue
-        oid, parents, message = rest.split(b"\0", 2)
-        _, _, body = message.partition(b"\n\n")
-        line = body.split(b"\n", 1)[0]
-        yield Entry(oid.decode(), tuple(parents.decode().split()), line.decode("utf-8", "replace"))
+def _read_chain(git: Git, tip: str, old: str | None) -> _Chain:
+    """The entries of a log from `tip` back to (without) `old`, newest first."""
+    chain = _Chain([])
+    at, size = tip, 0
+    try:
+        for entry in git.log(tip):
+            if entry.oid == old:
+                chain.joins = True
+                break
+            chain.entries.append(entry)
+            size += len(entry.message)
+            if len(chain.entries) > MAX_SYNC_COMMITS:
+                raise LimitError("The number of entries of a log", len(chain.entries), MAX_SYNC_COMMITS)
+            if size > MAX_SYNC_BYTES:
+                raise LimitError("The size of a log in bytes", size, MAX_SYNC_BYTES)
+            at = entry.parents[0] if entry.parents else ""
+    except StoreError as error:
+        chain.damage = (at, error.message)
+    return chain
+
+
+def _line_of(entry: LogEntry) -> str:
+    """The JSON line of an entry; empty for the first one of a log.
+
+    Raises:
+        DamagedError: the message is longer than every reader admits.
+    """
+    if len(entry.message) > MAX_MESSAGE_BYTES:
+        raise DamagedError(f"A log entry's message is over the limit of {MAX_MESSAGE_BYTES:,} bytes")
+    _, _, body = entry.message.partition(b"\n\n")
+    return body.split(b"\n", 1)[0].decode("utf-8", "replace")
+
+
+def _counting(rows: Iterable[tuple[str, str, str]], owner: str) -> dict[str, Json]:
+    """Field to value from (field, value, writer) in order of time; only its own writer may rename or delete a run."""
+    return {name: json.loads(value) for name, value, writer in rows if writer == owner or name not in OWNER_FIELDS}
+
+
+def _storable(value: Any) -> Any:
+    """What SQLite can hold: in a text without an encoding each lone surrogate becomes `?`."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 
 
 def _ref_files(folder: Path) -> Iterable[Path]:

@@ -241,13 +241,14 @@ def _marked(here: Path) -> Path | None:
 def _find_git(here: Path) -> tuple[Path, Path, Path] | None:
     """(work tree, git dir, common dir) of the nearest repository with a work tree."""
     for folder in (here, *here.parents):
-        git_dir = _git_dir(folder / ".git")
+        git_dir = git_dir_at(folder / ".git")
         if git_dir is not None:
-            return folder, git_dir, _common_dir(git_dir)
+            return folder, git_dir, common_dir_of(git_dir)
     return None
 
 
-def _git_dir(path: Path) -> Path | None:
+def git_dir_at(path: Path) -> Path | None:
+    """The git dir that a `.git` folder is, or that a `.git` file names; None when it is neither."""
     try:
         if path.is_dir():
             candidate = path.resolve()
@@ -261,7 +262,8 @@ def _git_dir(path: Path) -> Path | None:
         return None
 
 
-def _common_dir(git_dir: Path) -> Path:
+def common_dir_of(git_dir: Path) -> Path:
+    """Where the objects and refs of a git dir are: elsewhere for a linked worktree."""
     try:
         text = (git_dir / "commondir").read_bytes()[:4096].decode("utf-8", "surrogateescape").strip()
     except OSError:

@@ -23,6 +23,9 @@ MAX_MESSAGE_BYTES = 16 * 1024
 MAX_SYNC_COMMITS = 100_000
 """Commits taken in by one sync, streamed."""
 
+MAX_SYNC_BYTES = 256 << 20
+"""Messages of one log taken in by one sync together."""
+
 MAX_WRITERS = 1_000
 """Writers of one store."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import zlib
@@ -23,6 +24,9 @@ from dstui_store.errors import StoreError
 
 REGULAR, EXECUTABLE, LINK, GITLINK, FOLDER = 0o100644, 0o100755, 0o120000, 0o160000, 0o40000
 """The modes that a tree of ours may hold."""
+
+
+_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,12 @@ def tree_content(entries: Iterable[TreeEntry]) -> bytes:
     return b"".join(
         b"%o %s\0%s" % (entry.mode, os.fsencode(entry.name), bytes.fromhex(entry.object_id)) for entry in ordered
     )
+
+
+def is_git_name(name: str) -> bool:
+    """Whether some file system takes a file of this name for `.git`; git and we refuse it everywhere."""
+    parts = _IGNORED_BY_HFS.sub("", name).lower().split("\\")
+    return any(part.split(":")[0].rstrip(". ") in {".git", "git~1"} for part in parts)
 
 
 class Staging:

@@ -249,10 +249,11 @@ class Store(RunReading):
         runs = self.live_runs()
         if not runs:
             return []
-        operations = self.index.operations if self.exists else None
         records = [run.record(_live_summary(run)) for run in runs]
-        if operations is not None:
-            records = [apply_operations(record, operations(record.id)) for record in records]
+        if self.exists:
+            records = [
+                apply_operations(record, self.index.operations(record.id, record.writer)) for record in records
+            ]
         return sorted(records, key=lambda record: -(record.started_at or 0.0))
 
     def live_run(self, run: str) -> LiveRun | None:
@@ -274,7 +275,7 @@ class Store(RunReading):
             return committed
         if lively is None:
             raise RunNotFoundError(run)
-        return apply_operations(lively, self.index.operations(run))
+        return apply_operations(lively, self.index.operations(run, lively.writer))
 
     def resolve(self, name: str) -> str:
         """The id of the run that a name stands for: id prefix, `#142`, `alice#142`, `@`, `@~2`, commit, or run name.

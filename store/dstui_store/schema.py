@@ -54,6 +54,8 @@ MAX_LINE_CONFIG_KEYS = 64
 MAX_LINE_COMMAND_BYTES = 512
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799
+"""Seconds since the epoch at the start of year 1 and at the end of year 9999, the times that have a text."""
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 Json = Any
@@ -212,7 +214,7 @@ def _from_json(data: Mapping[str, Json]) -> RunRecord:
         command=_texts(data.get("command") or ()),
         started_at=epoch_time(data.get("started_at")),
         ended_at=epoch_time(data.get("ended_at")),
-        duration_seconds=_real_or_none(data.get("duration_seconds")),
+        duration_seconds=_finite_or_none(data.get("duration_seconds")),
         user=_text(data.get("user") or ""),
         host=_text(data.get("host") or ""),
         writer=_text(data.get("writer") or ""),
@@ -325,7 +327,11 @@ def epoch_time(text: Json) -> float | None:
     """
     if text is None:
         return None
-    return datetime.fromisoformat(_text(text)).astimezone(UTC).timestamp()
+    found = datetime.fromisoformat(_text(text))
+    epoch = found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    if not _FIRST_TIME <= epoch <= _LAST_TIME:
+        raise ValueError(f"time {text[:40]!r}")
+    return epoch
 
 
 def flatten(values: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
@@ -432,6 +438,8 @@ def _texts(values: Json) -> tuple[str, ...]:
 def _integer(value: Json) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{type(value).__name__} where an integer belongs")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("an integer beyond 64 bits")
     return value
 
 
@@ -443,6 +451,17 @@ def _real(value: Json) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{type(value).__name__} where a number belongs")
     return float(value)
+
+
+def is_finite(value: Json) -> bool:
+    """Whether a JSON value is a number, and neither infinite nor NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _finite_or_none(value: Json) -> float | None:
+    if value is not None and not is_finite(value):
+        raise ValueError("a number that is not finite")
+    return _real_or_none(value)
 
 
 def _real_or_none(value: Json) -> float | None:

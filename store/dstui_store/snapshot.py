@@ -11,17 +11,18 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dstui_store.errors import GitError, StoreError
-from dstui_store.git import Git, git_program, local_environment, quoted_alternate, read_config
-from dstui_store.layout import Layout
-from dstui_store.objects import EXECUTABLE, GITLINK, LINK, REGULAR, Staging
+from dstui_store.errors import GitError, GitTimeoutError, StoreError
+from dstui_store.git import DEADLINE_SECONDS, Git, quoted_alternate, read_config
+from dstui_store.layout import Layout, common_dir_of, git_dir_at
+from dstui_store.limits import MAX_PATH_BYTES
+from dstui_store.objects import EXECUTABLE, GITLINK, LINK, REGULAR, Staging, is_git_name
 from dstui_store.schema import OBJECT_ID
 from dstui_store.secrets import is_secret_name, scan
 
@@ -31,6 +32,8 @@ MAX_UNTRACKED_FILES = 5_000
 MAX_TRACKED_BYTES = 10 << 20
 MAX_WALK_ENTRIES = 20_000
 MAX_WALK_SECONDS = 10.0
+MAX_LISTED_BYTES = 128 * 1024
+"""Of each list of paths that a run's record holds: whoever reads it admits so much JSON and no more."""
 PACK_FROM = 64
 """From this many new objects on a snapshot becomes one pack: two files to sync instead of thousands."""
 
@@ -96,8 +99,8 @@ class Snapshot:
             "branch": self.branch,
             "dirty": self.dirty,
             "tree": self.tree,
-            "edited": list(self.edited[:1000]),
-            "added": list(self.added[:1000]),
+            "edited": list(_fitting(self.edited[:1000])),
+            "added": list(_fitting(self.added[:1000])),
             "skipped": len(self.skipped),
             "partial": self.partial,
             "refused": self.refused,
@@ -158,7 +161,7 @@ def take(git: Git) -> Snapshot:
         branch=branch,
         edited=tuple(edited),
         added=tuple(added),
-        skipped=tuple(sorted(work.skipped, key=lambda item: item.path)),
+        skipped=_shortened(work.skipped),
         partial=work.partial,
         submodules=work.submodules,
     )
@@ -222,7 +225,7 @@ class _Looking:
                 _note_tracked(tracked, record)
         try:
             untracked, partial = self._list_untracked(), None
-        except subprocess.TimeoutExpired:
+        except GitTimeoutError:
             untracked, partial = [], _largest_folder(self.git.layout.project)
         if len(untracked) > MAX_WALK_ENTRIES:
             partial = _crowded_folder(untracked)
@@ -281,23 +284,18 @@ class _Looking:
         arguments += [f"--exclude={name}/" for name in NEVER_FOLDERS]
         if self.exclude_file is not None and self.exclude_file.is_file():
             arguments.append(f"--exclude-from={self.exclude_file}")
-        command = [git_program(), *(part for pair in self.config for part in ("-c", pair)), *arguments]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=MAX_WALK_SECONDS,
-            cwd=self.git.layout.project,
-            start_new_session=True,
-            env={**local_environment(self.git.layout.store_git), **self.environment},
-        )
-        if done.returncode != 0:
-            raise GitError(f"git ls-files failed: {done.stderr.decode('utf-8', 'replace').strip()[:200]}")
-        return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
+        output = self._run(*arguments, deadline_seconds=MAX_WALK_SECONDS)
+        return [os.fsdecode(path) for path in output.split(b"\0") if path]
 
-    def _run(self, verb: str, *arguments: str, stdin: bytes = b"") -> bytes:
-        return self.git.run(verb, *arguments, stdin=stdin, environment=self.environment, config=self.config)
+    def _run(self, verb: str, *arguments: str, stdin: bytes = b"", deadline_seconds: float = DEADLINE_SECONDS) -> bytes:
+        return self.git.run(
+            verb,
+            *arguments,
+            stdin=stdin,
+            environment=self.environment,
+            config=self.config,
+            deadline_seconds=deadline_seconds,
+        )
 
 
 def _note_tracked(tracked: dict[str, list[_Listed]], record: bytes) -> None:
@@ -319,8 +317,14 @@ def _collect(work: _Work, project: Path, staging: Staging) -> None:
     """Decides for each path that is not simply unchanged, and writes the blobs of what is stored."""
     root = os.open(project, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        replaced = _below_new_files(work)
         for path, entries in work.tracked.items():
-            _collect_tracked(work, staging, root, path, entries)
+            if path in replaced:
+                work.updates[path] = None
+            elif entries[0].mode == GITLINK:
+                _collect_submodule(work, project, path, entries[0].object_id)
+            else:
+                _collect_tracked(work, staging, root, path, entries)
         room, count = MAX_UNTRACKED_TOTAL_BYTES, 0
         for path in work.untracked:
             if path.endswith("/"):
@@ -334,17 +338,16 @@ def _collect(work: _Work, project: Path, staging: Staging) -> None:
 
 def _collect_tracked(work: _Work, staging: Staging, root: int, path: str, entries: list[_Listed]) -> None:
     entry = entries[0]
-    if entry.mode == GITLINK:
-        work.submodules[path] = entry.object_id
-        return
     if not (entry.changed or entry.deleted or entry.unwatched or entry.sparse or entry.stage):
         return
     found = _lstat(root, path)
-    if found is None:
+    if found is None or stat.S_ISDIR(found.st_mode):
+        # The files of a folder that took its place are listed as new ones.
         work.updates[path] = None
         return
     stored = _store_file(work, staging, root, path, found, MAX_TRACKED_BYTES, "for a tracked file")
-    if stored != (entry.mode, entry.object_id) or entry.stage:
+    # What is only intended to be added has the id of an empty file, and is in no tree before it is added.
+    if entry.changed or stored != (entry.mode, entry.object_id) or entry.stage:
         work.updates[path] = stored
 
 
@@ -371,12 +374,7 @@ def _collect_untracked(work: _Work, staging: Staging, root: int, path: str, room
 
 def _collect_nested(work: _Work, project: Path, path: str) -> None:
     """A repository inside the project: its commit is noted, its files are not stored."""
-    nested = project / path
-    git_dir = nested / ".git"
-    commit = None
-    if git_dir.is_dir() and not git_dir.is_symlink():
-        layout = Layout(project=nested, root=nested, local=nested, git_dir=git_dir, common_dir=git_dir)
-        commit, _ = read_head(layout)
+    commit = _nested_commit(project / path)
     if commit is None:
         work.skipped.append(Skipped(path, None, "a repository of its own, without a commit"))
         return
@@ -384,10 +382,40 @@ def _collect_nested(work: _Work, project: Path, path: str) -> None:
     work.submodules[path] = commit
 
 
+def _collect_submodule(work: _Work, project: Path, path: str, recorded: str) -> None:
+    """A submodule: the commit that is checked out, which may be another than the recorded one."""
+    commit = work.submodules[path] = _nested_commit(project / path) or recorded
+    if commit != recorded:
+        work.updates[path] = (GITLINK, commit)
+
+
+def _nested_commit(folder: Path) -> str | None:
+    git_dir = git_dir_at(folder / ".git")
+    if git_dir is None:
+        return None
+    layout = Layout(project=folder, root=folder, local=folder, git_dir=git_dir, common_dir=common_dir_of(git_dir))
+    return read_head(layout)[0]
+
+
+def _below_new_files(work: _Work) -> set[str]:
+    """Tracked paths whose folder has become a file or a link, which is listed as a new one."""
+    ordered = sorted(work.tracked)
+    found: set[str] = set()
+    for path in work.untracked:
+        at = bisect_left(ordered, f"{path}/")
+        while at < len(ordered) and ordered[at].startswith(f"{path}/"):
+            found.add(ordered[at])
+            at += 1
+    return found
+
+
 def _store_file(
     work: _Work, staging: Staging, root: int, path: str, found: os.stat_result, limit: int, whose: str
 ) -> tuple[int, str] | None:
     """(mode, blob) of one file of the work tree, or None when it is left out (and listed)."""
+    if reason := _refused_name(path, found.st_mode):
+        work.skipped.append(Skipped(path, found.st_size, reason))
+        return None
     if stat.S_ISLNK(found.st_mode):
         return LINK, staging.blob(_read_link(root, path))
     if not stat.S_ISREG(found.st_mode):
@@ -532,6 +560,8 @@ def _copy_index(layout: Layout, target: Path) -> None:
 def _checked_config(git: Git) -> Iterator[str]:
     """`-c` values taken from the project's and the user's configuration: known keys with known values only."""
     layout = git.layout
+    # Or `update-index` leaves a shared part of its own in our repository.
+    yield "core.splitIndex=false"
     project = dict(read_config(git, layout.common_dir / "config")) if layout.common_dir else {}
     for key, allowed in (
         ("core.filemode", {"true", "false"}),
@@ -554,18 +584,32 @@ def _global_ignore_file(git: Git, project: dict[str, str]) -> Path | None:
     for path in (Path.home() / ".gitconfig", config_home / "git" / "config"):
         if named is None:
             named = dict(read_config(git, path)).get("core.excludesfile")
-    file = Path(named).expanduser() if named else config_home / "git" / "ignore"
+    file = git.layout.project / os.path.expanduser(named) if named else config_home / "git" / "ignore"
     return file if file.is_file() and "\n" not in str(file) else None
+
+
+def _refused_name(path: str, mode: int) -> str | None:
+    """Why no reader would take a file of this name, or None."""
+    names = path.split("/")
+    if any(map(is_git_name, names)) or (
+        stat.S_ISLNK(mode) and names[-1].lower().startswith((".gitmodules", "gitmod~"))
+    ):
+        return "its name is one of git's own"
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        return f"its path is longer than {MAX_PATH_BYTES:,} bytes"
+    return None
 
 
 def without_outputs(content: bytes) -> bytes:
     """A notebook without the outputs of its cells; anything that is no notebook is returned as it is."""
     try:
         notebook = json.loads(content)
-        for cell in notebook["cells"]:
-            if "outputs" in cell:
-                cell["outputs"], cell["execution_count"] = [], None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        ran = [cell for cell in notebook["cells"] if cell.get("outputs") or cell.get("execution_count") is not None]
+        for cell in ran:
+            cell["outputs"], cell["execution_count"] = [], None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return content
+    if not ran:
         return content
     return json.dumps(notebook, ensure_ascii=False, indent=1).encode() + b"\n"
 
@@ -638,6 +682,25 @@ def _read_line(path: Path) -> str:
         return path.read_bytes()[:4096].decode("utf-8", "replace").strip()
     except OSError:
         return ""
+
+
+def _shortened(skipped: list[Skipped]) -> tuple[Skipped, ...]:
+    """The list by path, as much of it as a run's record may hold, and a last line that counts the others."""
+    ordered = sorted(skipped, key=lambda item: item.path)
+    kept = len(_fitting([item.path + item.reason for item in ordered]))
+    if kept == len(ordered):
+        return tuple(ordered)
+    return (*ordered[:kept], Skipped("...", None, f"and {len(ordered) - kept:,} more"))
+
+
+def _fitting(texts: Sequence[str]) -> Sequence[str]:
+    """As many leading texts as `MAX_LISTED_BYTES` of JSON hold."""
+    room = MAX_LISTED_BYTES
+    for number, text in enumerate(texts):
+        room -= len(json.dumps(text)) + 40
+        if room < 0:
+            return texts[:number]
+    return texts
 
 
 def _mib(size: int) -> str:

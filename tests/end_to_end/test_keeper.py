@@ -395,9 +395,9 @@ def test_a_full_disk_costs_output_but_not_the_training(run: Run, tmp_path: Path,
     code, out, err = result[0]
     assert code == 8
     assert out.startswith(b"y\n" * 75_000)
-    assert err.count(b"the disk is full") == run.text("errors").count(b"the disk is full") == 1
+    assert err.count(b"not kept: File too large") == run.text("errors").count(b"not kept: File too large") == 1
     lost = 150_000 - (100 << 10)
-    gap = f"\n[dstui: {lost} bytes of output are missing here: the disk was full]\n".encode()
+    gap = f"\n[dstui: {lost} bytes of output are missing here: File too large]\n".encode()
     assert run.text("log") == b"y\n" * (50 << 10) + gap + b"after\n"
     assert outcome(run) == ("failed", 8, None, None)
 

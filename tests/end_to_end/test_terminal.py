@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import sys
@@ -79,6 +80,17 @@ def test_the_log_holds_the_bytes_that_were_written_and_the_screen_shows_them_as_
         assert person.screen == written.replace(b"\n", b"\r\n")
     assert run.text("log") == written
     assert not run.has("log.streams")
+
+
+def test_carriage_returns_of_the_command_and_of_the_terminal_are_never_mixed_up(run: Run, tmp_path: Path) -> None:
+    written = bytes(random.Random(1).choices(b"\r\nab", k=400_000))
+    (tmp_path / "source").write_bytes(written)
+    with run.at_terminal("cat", tmp_path / "source") as person:
+        assert person.wait() == 0
+        shown = written.replace(b"\n", b"\r\n")
+        person.expect(re.escape(shown[-100:]) + b"$")
+        assert person.screen == shown
+    assert run.text("log") == written
 
 
 def test_a_typed_line_is_echoed_once_and_control_d_ends_the_input(run: Run, wait_until: WaitUntil) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dstui_store import Snapshot, Store
+from dstui_store import Snapshot, Store, StoreError
 from dstui_store import snapshot as snapshot_module
 from dstui_store.snapshot import without_outputs
 from tests.store.ended_runs import committed_run
@@ -257,16 +257,14 @@ def test_a_split_index_is_read_whole(store: Store) -> None:
 
 def test_shared_parts_of_an_index_do_not_pile_up(store: Store) -> None:
     project = store.layout.project
-    for number in range(4):
-        write_files(project, {f"f{number}.py": f"{number}\n"})
-        git(project, "add", "-A")
-        git(project, "update-index", "--split-index")
-        for shared in sorted((project / ".git").glob("sharedindex.*"))[:-1]:
-            shared.unlink(missing_ok=True)
-        git(project, "update-index", "--split-index")
-        assert_whole(store, store.snapshot())
+    git(project, "update-index", "--split-index")
+    store.snapshot()
+    old = store.layout.store_git / f"sharedindex.{'0' * 40}"
+    old.touch()
+    write_files(project, {"train.py": "edited\n"})
+    assert_whole(store, store.snapshot())
     kept = {path.name for path in store.layout.store_git.glob("sharedindex.*")}
-    assert kept <= {path.name for path in (project / ".git").glob("sharedindex.*")}
+    assert kept == {path.name for path in (project / ".git").glob("sharedindex.*")}
 
 
 def test_a_sha256_repository_is_stored_in_its_own_format(tmp_path: Path) -> None:
@@ -547,13 +545,13 @@ def test_more_than_five_thousand_new_files_are_cut_and_the_rest_is_said_in_few_l
     assert len(stored_files(store, snapshot.tree)) == 5_002
     assert len(snapshot.added) == 5_000
     assert snapshot.partial is None
-    said = [item for item in snapshot.skipped if "5,000 new files" in item.reason]
-    assert said
+    assert snapshot.skipped[0].reason == "over 5,000 new files"
     # One line each would make a record that nobody reads back.
     assert len(json.dumps([[item.path, item.reason] for item in snapshot.skipped])) < 1 << 18
-    assert "600" in " ".join(item.reason for item in snapshot.skipped)
+    assert snapshot.skipped[-1].reason == f"and {600 - len(snapshot.skipped) + 1} more"
     record = committed_run(store, snapshot)
-    assert store.skipped(record.id)
+    assert len(store.skipped(record.id)) == len(snapshot.skipped)
+    assert store.meta(record.id)["code"]["added"]
 
 
 @pytest.mark.slow
@@ -862,15 +860,10 @@ def test_a_blob_that_the_project_lost_is_named_and_the_rest_is_stored(store: Sto
 
 
 def test_a_damaged_index_is_one_error_of_the_store(store: Store) -> None:
-    from dstui_store import StoreError
-
     index = store.layout.project / ".git" / "index"
-    for content in (b"", b"DIRC", index.read_bytes()[:-30], b"x" * 1000):
+    for content in (b"", b"DIRC", index.read_bytes()[:90], b"x" * 1000):
         index.write_bytes(content)
-        if content:
-            with pytest.raises(StoreError):
-                store.snapshot()
-        else:
+        with pytest.raises(StoreError):
             store.snapshot()
     assert list(store.layout.quarantine.iterdir()) == []
 
@@ -892,14 +885,13 @@ def test_an_object_of_the_project_alone_never_stands_in_for_one_of_the_store(sto
     assert stored_files(store, store.code_tree(run.id)) == files_on_disk(project)
 
 
-def test_what_the_disk_lost_between_two_snapshots_is_stored_again(store: Store) -> None:
-    first = store.snapshot()
+def test_a_rotten_object_of_the_store_is_an_error_and_never_a_tree_without_it(store: Store) -> None:
+    store.snapshot()
     for path in store.layout.store_git.glob("objects/??/*"):
         path.chmod(0o600)
         path.write_bytes(b"")
-    second = store.snapshot()
-    assert second.tree == first.tree
-    assert_whole(store, second)
+    with pytest.raises(StoreError):
+        store.snapshot()
 
 
 def test_a_snapshot_in_the_middle_of_another_shares_nothing_with_it(store: Store) -> None:

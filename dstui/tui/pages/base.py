@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from textual.geometry import NULL_OFFSET, NULL_SPACING, Region
@@ -98,7 +99,6 @@ class Page(Widget):
     def __init__(self, desk: Desk, *, id: str) -> None:
         super().__init__(id=id)
         self.desk = desk
-        self.views: dict[str, LineView] = {}
         self._placed: tuple[int, int, tuple[Pane, ...]] = (0, 0, ())
 
     # For subclasses
@@ -161,12 +161,14 @@ class Page(Widget):
         """The panes' places."""
         return _LAYOUT
 
+    @cached_property
+    def views(self) -> dict[str, LineView]:
+        """The panes by name."""
+        return {view.id or "": view for view in self.make_views()}
+
     def compose(self) -> Iterable[Widget]:
         """The panes."""
-        for view in self.make_views():
-            assert view.id is not None
-            self.views[view.id] = view
-            yield view
+        return self.views.values()
 
     @property
     def focused_view(self) -> LineView | None:
@@ -209,7 +211,9 @@ class Page(Widget):
     def refresh_layout(self) -> None:
         """Places the panes anew, for their number or sizes changed."""
         self._placed = (0, 0, ())
-        self.refresh(layout=True)
+        # Asked of a child: Textual keeps a widget's own arrangement until one of its children wants another.
+        for view in self.views.values():
+            view.refresh(layout=True)
 
     def focus_pane(self, name: str) -> None:
         """Gives a pane the keys."""

@@ -106,17 +106,16 @@ class OverviewPage(Page):
         look, snapshot = self.desk.look, self.snapshot
         if snapshot is None or snapshot.total == 0:
             return (), ()
+        note = [(f"{snapshot.total:,} {'run' if snapshot.total == 1 else 'runs'}", look.quiet)]
         bad = next((line for line in snapshot.since if line.state in BAD_STATES), None)
         if bad is not None:
-            return [
-                ("next ", look.quiet),
-                (f"ds logs {bad.short}", look.accent),
-                ("  shows why it failed", look.quiet),
-            ], ()
+            return _advice(f"ds logs {bad.short}", "shows why it failed", look), note
         if snapshot.running:
-            first = snapshot.running[0]
-            return [("next ", look.quiet), (f"ds attach {first.short}", look.accent), ("  watches it", look.quiet)], ()
-        return (), ()
+            return _advice(f"ds attach {snapshot.running[0].short}", "watches it in this terminal", look), note
+        if snapshot.looked_at is not None and not snapshot.since:
+            ago_text = ago(self.desk.now() - snapshot.looked_at)
+            return [(f"nothing new since you last looked {ago_text}", look.quiet)], note
+        return (), note
 
     def command(self) -> Sequence[str]:
         """See `Page`."""
@@ -208,11 +207,8 @@ class OverviewPage(Page):
             return
         for name, lines in (("running", snapshot.running), ("recent", snapshot.recent), ("since", snapshot.since)):
             self._show_table(name, lines, snapshot)
-        total = f"{snapshot.total:,} {'run' if snapshot.total == 1 else 'runs'}"
         self.views["running"].set_title([("Running", look.strong), (f"  {len(snapshot.running)}", look.accent)])
-        self.views["recent"].set_title(
-            [("Recent runs", look.strong)], recent_note(snapshot, total, self.desk.now(), look)
-        )
+        self.views["recent"].set_title([("Recent runs", look.strong)])
         self.views["since"].set_title(since_title(snapshot, self.desk.now(), look))
         self.desk.page_changed()
 
@@ -271,11 +267,8 @@ def columns_of(name: str, lines: Sequence[RunLine], snapshot: OverviewSnapshot) 
     ]
 
 
-def recent_note(snapshot: OverviewSnapshot, total: str, now: float, look: Look) -> list[Part]:
-    """What the upper edge of the recent runs says at its right."""
-    if snapshot.looked_at is None or snapshot.since:
-        return [(total, look.quiet)]
-    return [(f"nothing new since you last looked {ago(now - snapshot.looked_at)}   {total}", look.quiet)]
+def _advice(command: str, what: str, look: Look) -> list[Part]:
+    return [("next  ", look.quiet), (command, look.accent), (f"  {what}", look.quiet)]
 
 
 def since_title(snapshot: OverviewSnapshot, now: float, look: Look) -> list[Part]:

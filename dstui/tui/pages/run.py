@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 TABS = ("charts", "config", "log", "code", "notes")
 TAB_TITLES = {"charts": "Charts", "config": "Config", "log": "Log", "code": "Code", "notes": "Notes"}
 
-FACTS_WIDTH = 32
+FACTS_WIDTH = 34
 LOG_AHEAD = 300
 """Lines of output read beyond the screen, on either side."""
 
@@ -236,7 +236,7 @@ class RunPage(Page):
             ], ()
         if self.detail.problem:
             return [(self.detail.problem, look.warn)], ()
-        return (), ()
+        return last_values(self.detail, look), ()
 
     def command(self) -> Sequence[str]:
         """See `Page`."""
@@ -659,6 +659,14 @@ class RunPage(Page):
         panes = self.focusable_panes()
         if panes:
             self.focus_pane(panes[0])
+
+
+def last_values(detail: DetailSnapshot, look: Look) -> list[Part]:
+    """`last  val/loss 0.2809   val/acc 0.9172`, the most telling metrics first."""
+    parts: list[Part] = [("last   ", look.quiet)] if detail.metrics else []
+    for metric in detail.metrics[:6]:
+        parts += [(f"{metric.name} ", look.quiet), (f"{format_number(metric.last, keep_zeros=True)}   ", look.text)]
+    return parts
 
 
 def config_parts(

@@ -157,10 +157,20 @@ class RunsPage(Page):
             return self._letters_line(), ()
         if snapshot.problem and self.query_text:
             return [(snapshot.problem, look.warn)], ()
+        matched = len(snapshot.order)
+        place = min(self.views["table"].cursor + 1, matched)
+        note: list[Part] = [(f"{place:,} of {matched:,}", look.quiet)]
         left: list[Part] = []
         if self.query_text:
-            left = [("filter ", look.quiet), (self.query_text, look.accent), ("   esc clears it", look.quiet)]
-        return left, ()
+            left += [("filter ", look.quiet), (self.query_text, look.accent), ("   ", look.quiet)]
+        if self.state.sort is not None and self.state.sort.keys:
+            words = sort_words(self.state.sort, look.glyphs.up, look.glyphs.down)
+            left += [("sort ", look.quiet), (words, look.text), ("   ", look.quiet)]
+        else:
+            left.append(("newest first   ", look.quiet))
+        if self.query_text:
+            left.append(("esc clears the filter", look.quiet))
+        return left, note
 
     def command(self) -> Sequence[str]:
         """See `Page`."""
@@ -332,7 +342,7 @@ class RunsPage(Page):
         total = len(self.snapshot.order) if self.snapshot is not None else 0
         if window.start - READ_AHEAD < first > 0 or (window.stop + READ_AHEAD > last and last < total):
             self._ask()
-        self._set_title()
+        self.desk.page_changed()
         self._follow_cursor()
 
     def on_line_view_chosen(self, message: LineView.Chosen) -> None:
@@ -394,13 +404,7 @@ class RunsPage(Page):
             title.append((f"  {marked:,} marked", look.warn))
         if self.only_differing:
             title.append(("  differing columns", look.quiet))
-        note: list[Part] = []
-        if self.state.sort is not None and self.state.sort.keys:
-            words = sort_words(self.state.sort, look.glyphs.up, look.glyphs.down)
-            note.append((f"sort {words}   ", look.quiet))
-        cursor = self.views["table"].cursor
-        note.append((f"{min(cursor + 1, matched):,}/{matched:,}", look.quiet))
-        self.views["table"].set_title(title, note)
+        self.views["table"].set_title(title)
 
     def _under_cursor(self) -> RunLine | None:
         return None if self.snapshot is None else SnapshotRows(self.snapshot).at(self.views["table"].cursor)

@@ -19,28 +19,44 @@ if TYPE_CHECKING:
     from dstui.sdk.views_data import Envelope
     from dstui.tui.theme import Look
 
-CHART_WIDTH, CHART_HEIGHT = 38, 9
+CHART_WIDTH, CHART_HEIGHT = 43, 9
 """The least a chart of a grid gets, its title included, before there are fewer beside or over each other."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How charts are placed: `columns` beside each other, each `height` rows high with its title."""
+    """How charts are placed: columns of these widths, rows of these heights, titles included."""
 
-    columns: int
     widths: tuple[int, ...]
-    height: int
+    heights: tuple[int, ...]
+
+    @property
+    def columns(self) -> int:
+        """Charts beside each other."""
+        return len(self.widths)
+
+    def rows_of(self, index: int) -> range:
+        """The lines that a chart takes."""
+        row = index // self.columns
+        start = sum(self.heights[:row])
+        return range(start, start + self.heights[row])
 
 
 def grid(count: int, width: int, height: int) -> Grid:
-    """The grid for `count` charts: as few columns as show all of them, else as many as fit."""
+    """The grid for `count` charts, 1 or more: as few columns as show all of them, else as many as fit."""
     most = max(1, min(count, (width + 1) // (CHART_WIDTH + 1), 3))
     over = max(1, height // CHART_HEIGHT)
     columns = next((columns for columns in range(1, most + 1) if columns * over >= count), most)
-    shown_rows = min(over, math.ceil(count / columns)) if count else 1
-    inner = width - (columns - 1)
-    widths = tuple(inner * (index + 1) // columns - inner * index // columns for index in range(columns))
-    return Grid(columns, widths, max(3, height // shown_rows))
+    rows = math.ceil(count / columns)
+    on_screen = min(over, rows)
+    heights = _shares(height, on_screen)
+    # Rows that are scrolled to are as high as the last one on screen.
+    return Grid(_shares(width - (columns - 1), columns), heights + heights[-1:] * (rows - on_screen))
+
+
+def _shares(total: int, parts: int) -> tuple[int, ...]:
+    """Whole numbers that add up to the total, as equal as can be."""
+    return tuple(total * (index + 1) // parts - total * index // parts for index in range(parts))
 
 
 class ChartsModel:
@@ -66,8 +82,7 @@ class ChartsModel:
         groups = self._groups()
         if not groups:
             return max(1, self.pane_height)
-        placed = grid(len(groups), width, max(1, self.pane_height))
-        return math.ceil(len(groups) / placed.columns) * placed.height
+        return sum(grid(len(groups), width, max(1, self.pane_height)).heights)
 
     def key(self, number: int, *, cursor: bool, focused: bool) -> Hashable:
         """See `LineModel`."""
@@ -83,9 +98,7 @@ class ChartsModel:
 
     def place_of(self, index: int, width: int) -> range:
         """The lines that a chart takes."""
-        placed = grid(len(self._groups()), width, max(1, self.pane_height))
-        start = index // placed.columns * placed.height
-        return range(start, start + placed.height)
+        return grid(max(1, len(self._groups())), width, max(1, self.pane_height)).rows_of(index)
 
     def show_one(self, title: SafeText, envelope: Envelope | None, height: int) -> None:
         """Shows a single curve."""
@@ -110,14 +123,12 @@ class ChartsModel:
             return draw([], width, max(1, self.pane_height), self.look, self.options)
         placed = grid(len(groups), width, max(1, self.pane_height))
         strips: list[Strip] = []
-        for start in range(0, len(groups), placed.columns):
+        for start, height in zip(range(0, len(groups), placed.columns), placed.heights, strict=True):
             row = [
-                self._chart(start + column, cells, placed.height) if start + column < len(groups) else None
+                self._chart(start + column, cells, height) if start + column < len(groups) else None
                 for column, cells in enumerate(placed.widths)
             ]
-            strips += [
-                self._join([chart[y] if chart else None for chart in row], placed, y) for y in range(placed.height)
-            ]
+            strips += [self._join([chart[y] if chart else None for chart in row], placed, y) for y in range(height)]
         return strips
 
     def _join(self, pieces: Sequence[Strip | None], placed: Grid, y: int) -> Strip:

@@ -48,6 +48,18 @@ def number_format(values: Iterable[float]) -> NumberFormat:
     return NumberFormat("f", max(1, SIGNIFICANT - whole))
 
 
+def exact_format(values: Iterable[float]) -> NumberFormat:
+    """The format that shows these values as they were written, in at most four decimals; for params."""
+    chosen = list(values)
+    rough = number_format(chosen)
+    if rough.kind != "f":
+        return rough
+    for decimals in range(1, rough.decimals):
+        if all(not math.isfinite(value) or abs(round(value, decimals) - value) < 1e-9 for value in chosen):
+            return NumberFormat("f", decimals)
+    return rough
+
+
 def short_exponent(value: float, decimals: int) -> str:
     """A power of ten without the padding of C: `3.0e-4`."""
     mantissa, _, exponent = f"{value:.{decimals}e}".partition("e")

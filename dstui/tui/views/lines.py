@@ -61,7 +61,7 @@ class PartsModel:
         return self.heading[number] if number < self.fixed else self.lines[number - self.fixed]
 
 
-def fact_lines(facts: Sequence[Fact], width: int, look: Look, *, label_width: int = 10) -> list[list[Part]]:
+def fact_lines(facts: Sequence[Fact], width: int, look: Look, *, label_width: int = 12) -> list[list[Part]]:
     """Label and text of each fact, long texts wrapped under themselves."""
     lines: list[list[Part]] = []
     room = max(8, width - label_width - 2)

@@ -390,7 +390,9 @@ def _x_axis(x0: float, x1: float, cells: int, margin: int, bad: set[int], axis: 
         label = axis_time(value) if axis == "time" else compact(_snap(value, x1 - x0))
         cell = round((value - x0) / ((x1 - x0) or 1.0) * (cells - 1))
         start = min(margin + cell, width - len(label))
-        if start >= free_from:
+        # A cross in the middle of a number would make another number of it.
+        crossed = any(start - margin <= column < start - margin + len(label) for column in bad)
+        if start >= free_from and not crossed:
             row[start : start + len(label)] = label
             free_from = start + len(label) + 1
     strip: list[Segment] = []

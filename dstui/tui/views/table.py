@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from dstui.tui.views.cells import Part, fit, line, width_of
-from dstui.tui.views.formats import NumberFormat, number_format, running_time, table_age
+from dstui.tui.views.formats import NumberFormat, exact_format, number_format, running_time, table_age
 from dstui.tui.views.spark import sparkline
 from dstui.units import UNKNOWN, format_duration
 
@@ -190,14 +190,14 @@ class TableModel:
         for key in state.sort.keys if state.sort is not None else ():
             if key.key == column.sort_key:
                 arrow = " " + (look.glyphs.down if key.descending else look.glyphs.up)
-        letter = state.letters.get(column.sort_key)
-        if letter is not None:
-            text = fit(f"{letter} {column.title}", cells, more=look.glyphs.more)
-            return [(text[:1], look.accent), (text[1:], look.head)]
         room = max(1, cells - len(arrow))
         title = fit(column.title, room, more=look.glyphs.more).rstrip()
         text = fit(title + arrow, cells, right=column.right, more=look.glyphs.more)
-        return [(text, look.strong if arrow else look.head)]
+        style = look.strong if arrow else look.head
+        place = text.lower().find(state.letters.get(column.sort_key, " ")) if state.letters else -1
+        if place < 0:
+            return [(text, style)]
+        return [(text[:place], style), (text[place], look.letter), (text[place + 1 :], style)]
 
     def _cells(self, run: RunLine, width: int) -> list[Part]:
         look, state = self.look, self.state
@@ -207,7 +207,9 @@ class TableModel:
             [(mark, look.accent), (star + " ", look.warn)] if mark + star != "  " else [("   ", look.text)]
         )
         for column, cells in self.layout(width):
-            text = fit(column.text(run, state.now, look), cells, right=column.right, more=look.glyphs.more)
+            text = column.text(run, state.now, look)
+            text = look.glyphs.dash if text == UNKNOWN else text
+            text = fit(text, cells, right=column.right, more=look.glyphs.more)
             parts.append((text + " " * GAP, column.style(run, look)))
         return parts
 
@@ -269,7 +271,7 @@ def name_column(lines: Sequence[RunLine], priority: int = 2, most: int = 44) -> 
     """The name; grows."""
     longest = max([6, *(width_of(run.name) for run in lines)])
     return TableColumn(
-        *("name", "name", min(16, longest), priority, lambda run, _, __: run.name, lambda _, look: look.text),
+        *("name", "name", min(24, longest), priority, lambda run, _, __: run.name, lambda _, look: look.text),
         grows=min(most, longest),
     )
 
@@ -337,7 +339,7 @@ def value_column(
     column: ValueColumn, title: str, priority: int, *, movable: bool = False, sorted_by: bool = False
 ) -> TableColumn:
     """A param or the last value of a metric; numbers in one format, so that their digits stand under each other."""
-    numbers = number_format(column.numbers)
+    numbers = format_of(column)
     texts = [numbers.text(value) for value in column.numbers]
     width = min(MAX_VALUE_WIDTH, max([4, width_of(title) + 2 * sorted_by, *map(len, texts)]))
     return TableColumn(
@@ -354,7 +356,12 @@ def value_column(
 
 def columns_key(columns: Sequence[ValueColumn]) -> Hashable:
     """What the look of value columns depends on: not each number, only how they are written."""
-    return tuple((column.key, column.differs, number_format(column.numbers)) for column in columns)
+    return tuple((column.key, column.differs, format_of(column)) for column in columns)
+
+
+def format_of(column: ValueColumn) -> NumberFormat:
+    """How the numbers of a column are written: params exactly, metrics in four digits."""
+    return (exact_format if column.key.startswith("param.") else number_format)(column.numbers)
 
 
 def short_titles(columns: Sequence[ValueColumn]) -> list[str]:
