@@ -15,7 +15,7 @@ TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH) $(TORCH_INDEX)' | ck
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 # The others in that folder are tools that benchmarks use.
-BENCHMARKS ?= $(filter-out measure ptybench make_demo,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+BENCHMARKS ?= $(filter-out make_demo many_runs measure ptybench,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
 # Small models gain nothing from threads, and parallel tests would fight for the cores.
 export OMP_NUM_THREADS ?= 1
 

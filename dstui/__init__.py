@@ -13,8 +13,6 @@ Importing it loads the standard library only; what needs more is loaded when it 
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dstui.inside.client import Run, config, finish, init, log
@@ -40,18 +38,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LATE})
-
-
-class _Package(ModuleType):
-    """Keeps `dstui.config` the function, although there is a module `dstui/config.py` too.
-
-    The import system sets a package's attribute to each submodule it loads. Inside dstui, therefore:
-    `from dstui.config import ...`, never `import dstui.config`.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name != "config" or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

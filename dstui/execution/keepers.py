@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,30 +82,28 @@ def start_keeper(
     Raises:
         LaunchError: the keeper could not be started.
     """
-    terminal = UserTerminal.open()
     streams = _streams()
-    options = ["--streams", streams, "--cwd", str(cwd), "--clerk", json.dumps(list(clerk))]
-    inherited: dict[str, int] = {}
-    if terminal is not None or "t" in streams:
-        options.append("--terminal")
-    # In the background the terminal has the settings of the shell's line editor, and not for us.
-    if terminal is not None and terminal.is_foreground():
-        inherited["--terminal-fd"] = terminal.descriptor
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    inherited["--front-fd"] = theirs.fileno()
-    inherited["--alive-fd"] = alive = _locked(live) if alive is None else alive
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT_SIGNALS)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        pid = _spawn(live, options, inherited, ["--", *argv], environment, mask, keep_stdin=streams[0] == "i")
+        with theirs, ExitStack() as opened:
+            inherited = {"--alive-fd": _closed_later(opened, _locked(live) if alive is None else alive)}
+            inherited["--command-fd"] = _closed_later(opened, _words_file(argv))
+            inherited["--front-fd"] = theirs.fileno()
+            options = ["--streams", streams, "--cwd", str(cwd), "--clerk", json.dumps(list(clerk))]
+            terminal = UserTerminal.open()
+            if terminal is not None:
+                opened.callback(terminal.close)
+            if terminal is not None or "t" in streams:
+                options.append("--terminal")
+            # In the background the terminal has the settings of the shell's line editor, and not for us.
+            if terminal is not None and terminal.is_foreground():
+                inherited["--terminal-fd"] = terminal.descriptor
+            pid = _spawn(live, options, inherited, environment, mask, keep_stdin=streams[0] == "i")
     except OSError as error:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         ours.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         raise LaunchError(f"The keeper could not be started: {error.strerror}", hint="`ds doctor`") from error
-    finally:
-        theirs.close()
-        os.close(alive)
-        if terminal is not None:
-            terminal.close()
     if streams[0] == "i":
         # Whoever writes to it must see when the command no longer reads.
         _close_stdin()
@@ -126,16 +125,15 @@ def start_watcher(
     Raises:
         LaunchError: it could not be started.
     """
-    alive = _locked(live) if alive is None else alive
+    options = ["--clerk", json.dumps(list(clerk)), "--watch", str(pid)]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        options = ["--clerk", json.dumps(list(clerk)), "--watch", str(pid)]
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        starter = _spawn(live, options, {"--alive-fd": alive}, [], environment, mask, keep_stdin=False)
+        with ExitStack() as opened:
+            inherited = {"--alive-fd": _closed_later(opened, _locked(live) if alive is None else alive)}
+            starter = _spawn(live, options, inherited, environment, mask, keep_stdin=False)
         _, status = os.waitpid(starter, 0)
     except OSError as error:
         raise LaunchError(f"The keeper could not be started: {error.strerror}", hint="`ds doctor`") from error
-    finally:
-        os.close(alive)
     if status:
         raise LaunchError(f"The keeper of process {pid} has failed", hint=f"`{live / 'errors'}` says why")
 
@@ -189,6 +187,19 @@ def _streams() -> str:
     return letters
 
 
+def _closed_later(opened: ExitStack, descriptor: int) -> int:
+    opened.callback(os.close, descriptor)
+    return descriptor
+
+
+def _words_file(argv: Sequence[str]) -> int:
+    """A file without a name that holds the words of the command, each ended by a zero byte."""
+    descriptor = os.memfd_create("command")
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.writelines(os.fsencode(word) + b"\0" for word in argv)
+    return descriptor
+
+
 def _locked(live: Path) -> int:
     descriptor = os.open(live / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -199,7 +210,6 @@ def _spawn(
     live: Path,
     options: list[str],
     inherited: Mapping[str, int],
-    command: list[str],
     environment: Mapping[str, str],
     mask: Iterable[int],
     *,
@@ -212,7 +222,7 @@ def _spawn(
     copies = [(os.POSIX_SPAWN_DUP2, descriptor, above + place) for place, descriptor in enumerate(inherited.values())]
     for place, option in enumerate(inherited):
         options += [option, str(above + place)]
-    program = [sys.executable, "-I", "-S", str(KEEPER), str(live), *options, *command]
+    program = [sys.executable, "-I", "-S", str(KEEPER), str(live), *options]
     # In this order: when one of our streams was closed, its number may be that of a descriptor to be inherited.
     actions = [*copies, *nothing]
     return os.posix_spawn(program[0], program, environment, file_actions=actions, setsid=True, setsigmask=mask)

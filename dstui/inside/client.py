@@ -93,18 +93,15 @@ class Config(dict[str, Any]):
 
     def _put(self, key: str, value: Any) -> None:
         """Set a dotted key where the nested dicts have its place, else as it stands."""
-        folder: dict[str, Any] = self
-        parts = key.split(".")
-        if key not in self:
-            for part in parts[:-1]:
-                inner = folder.get(part)
-                if not isinstance(inner, dict):
-                    folder, parts = self, [key]
-                    break
-                folder = inner
+        *folders, name = key.split(".")
+        place: Any = self
+        for folder in folders:
+            place = place.get(folder) if isinstance(place, dict) else None
+        if folders and isinstance(place, dict):
+            place[name] = value
+            self.pop(key, None)
         else:
-            parts = [key]
-        dict.__setitem__(folder, parts[-1], value)
+            dict.__setitem__(self, key, value)
 
 
 class Run:
@@ -183,7 +180,8 @@ class Run:
         path = os.path.join(self.directory, "finish.json")
         end = {"exit_code": exit_code, "state": state, "stop_reason": reason}
         try:
-            with open(path + ".tmp", "w", encoding="ascii") as file:
+            descriptor = os.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 json.dump(end, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -494,6 +492,8 @@ def _collect(values: Mapping[Any, Any], prefix: str, numbers: dict[str, float], 
                 _refuse(name, f"is nested more than {NESTING} dicts deep; flatten it")
         except _Refusal as refusal:
             _refuse(name, str(refusal))
+        except Exception as error:
+            _refuse(name, f"is {_kind(value)} that raises {type(error).__name__} when it is looked at; log a float")
 
 
 class _Refusal(Exception):
@@ -512,8 +512,8 @@ def _number(value: Any) -> float:
         if -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
             return float(value)
         raise _Refusal("is an integer beyond 2**53, which a float does not hold; log it in a larger unit")
-    item = getattr(value, "item", None)
     try:
+        item = getattr(value, "item", None)
         # The classes of arrays define `item`, those of exact numbers (Decimal, Fraction) only `__float__`.
         if callable(item):
             scalar = item()
@@ -527,7 +527,7 @@ def _number(value: Any) -> float:
         raise
     except Exception:
         shape = getattr(value, "shape", None)
-        if shape is None:
+        if not isinstance(shape, tuple):
             raise _Refusal(f"is {_kind(value)} that does not turn into a number; log a float") from None
         raise _Refusal(
             f"is {_kind(value)} of shape {shorten(str(tuple(shape)))}, and a metric is one number; log its mean"
@@ -546,8 +546,8 @@ def _whole_step(step: object) -> int | None:
     if step is None:
         return None
     number: object = step
-    item = getattr(step, "item", None)
     try:
+        item = getattr(step, "item", None)
         if not isinstance(step, (int, float)) and callable(item):
             number = item()
         if isinstance(number, float) and number.is_integer():
@@ -558,8 +558,14 @@ def _whole_step(step: object) -> int | None:
         number = None
     if isinstance(number, int) and -LARGEST_STEP <= number <= LARGEST_STEP:
         return int(number)
-    received = f"{shorten(repr(step))} ({type(step).__name__})"
-    _refuse("step", f"is {received}, and a step is an integer; the values are recorded, counted instead")
+    try:
+        received = shorten(repr(step))
+    except Exception:
+        received = "unprintable"
+    _refuse(
+        "step",
+        f"is {received} ({type(step).__name__}), and a step is an integer; the values are recorded, counted instead",
+    )
     return None
 
 
@@ -597,12 +603,11 @@ def _flatten(values: Mapping[Any, Any], prefix: str, flat: dict[str, Any], depth
         if isinstance(value, Mapping) and depth and value:
             _flatten(value, name + ".", flat, depth - 1)
             continue
-        item = getattr(value, "item", None)
-        if callable(item) and getattr(value, "shape", None) == ():
-            try:
-                value = item()
-            except Exception:
-                pass
+        try:
+            if getattr(value, "shape", None) == ():
+                value = value.item()
+        except Exception:
+            pass
         flat[name] = json_value(value)
 
 

@@ -477,7 +477,10 @@ def json_value(value: object, depth: int = 8) -> Any:
             return {str(key): json_value(part, depth - 1) for key, part in value.items()}
         if isinstance(value, (list, tuple)):
             return [json_value(part, depth - 1) for part in value]
-    return str(value)[:TEXT_LIMIT]
+    try:
+        return str(value)[:TEXT_LIMIT]
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def shorten(name: object, limit: int = 60) -> str:

@@ -2,9 +2,12 @@
 
 Run by path, standard library only:
 
-    python -I -S keeper.py LIVE_DIR [--streams ttt] [--terminal] [--terminal-fd N] [--cwd DIR] [--front-fd N]
-                           [--alive-fd N] [--clerk JSON] (-- COMMAND [ARGUMENT..] | --watch PID)
+    python -I -S keeper.py LIVE_DIR --command-fd N [--streams ttt] [--terminal] [--terminal-fd N] [--cwd DIR]
+                           [--front-fd N] [--alive-fd N] [--clerk JSON]
+    python -I -S keeper.py LIVE_DIR --watch PID [--alive-fd N] [--clerk JSON]
 
+- `--command-fd`: a file with the words of the command, each ended by a zero byte. They are no arguments, because then
+  `pkill -f train.py` would kill the keeper too, and nobody could say how the run ended.
 - `--streams`: letters of stdin, stdout and stderr, see `child.py`. `--terminal`: the command gets a terminal, whose
   settings are those of `--terminal-fd`.
 - `--front-fd`: socket of a front that is attached from the start. `--alive-fd`: the locked file `alive`.
@@ -44,12 +47,13 @@ FLAGS = frozenset({"terminal"})
 
 def main(arguments: list[str]) -> None:
     """Keep one run to its end, then leave or become the clerk."""
-    path, options, command = _parse(arguments)
+    path, *words = arguments
+    options = _parse(words)
     if os.getsid(0) != os.getpid() and "watch" not in options:
         os.setsid()
     live = LiveDirectory(path)
     try:
-        clerk_needed = _keep(live, options, command)
+        clerk_needed = _keep(live, options)
     except Exception as error:
         live.complain(f"the keeper failed: {_describe(error)}")
         raise
@@ -58,7 +62,7 @@ def main(arguments: list[str]) -> None:
         os.execv(clerk[0], clerk)
 
 
-def _keep(live: LiveDirectory, options: dict[str, str], command: list[str]) -> bool:
+def _keep(live: LiveDirectory, options: dict[str, str]) -> bool:
     """Keep the run; returns whether the clerk is needed."""
     live.claim(_inherited(options, "alive-fd"))
     supervisor: Supervisor
@@ -67,7 +71,7 @@ def _keep(live: LiveDirectory, options: dict[str, str], command: list[str]) -> b
     else:
         supervisor = CommandSupervisor(
             live,
-            command,
+            _read_words(int(options["command-fd"])),
             options.get("cwd", "."),
             options.get("streams", "ipp"),
             terminal="terminal" in options,
@@ -107,16 +111,19 @@ def _go_into_background() -> None:
         os.dup2(nothing, descriptor)
 
 
-def _parse(arguments: list[str]) -> tuple[str, dict[str, str], list[str]]:
-    path, *rest = arguments
+def _parse(words: list[str]) -> dict[str, str]:
     options: dict[str, str] = {}
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            return path, options, rest
+    rest = iter(words)
+    for word in rest:
         name = word[2:]
-        options[name] = "" if name in FLAGS else rest.pop(0)
-    return path, options, []
+        options[name] = "" if name in FLAGS else next(rest)
+    return options
+
+
+def _read_words(descriptor: int) -> list[str]:
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
 
 
 def _inherited(options: dict[str, str], name: str) -> int | None:

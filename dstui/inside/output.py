@@ -85,7 +85,7 @@ class OutputLog:
                     self._next()
                 kept += self._write(stream, data[kept : kept + self._room])
         except OSError as error:
-            self.refusal = error.strerror
+            self.refusal = error.strerror or str(error)
             self.lost += len(data) - kept
         return data[kept:]
 

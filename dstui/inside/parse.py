@@ -125,7 +125,7 @@ _BAR = re.compile(r"(\d{1,3})%\|")
 _BAR_COUNT = re.compile(r"[^|]*\|\s*(\d{1,18})/(\d{1,18})\s*\[([^\]]*)\]?")
 _KERAS = re.compile(r"\s*(\d{1,18})/(\d{1,18})\s+(?:\[[=>.\s]*\]|[━ ]*━[━ ]*)")
 _EPOCH = re.compile(
-    r"(?<![\w/-])(?:epoch|ep)(?:\s*[:=#]\s*|\s*(?=\[)|\s+)\[?\s*(\d{1,9})(\.\d{1,9})?(?![\w.%-]|:\d)\s*(?:(?:/|of)\s*\d{1,9})?\s*\]?",
+    r"(?<![\w/-])(?:epoch|ep)(?:\s*[:=#]\s*|\s*(?=\[)|\s+)\[?\s*(\d{1,9})(\.\d{1,9})?(?![\w%-]|\.\d|:\d)\s*(?:(?:/|of)\s*\d{1,9})?\s*\]?",
     re.IGNORECASE,
 )
 _STEP = re.compile(
@@ -151,6 +151,8 @@ _FRAGMENTS = re.compile(r"[|\t;]|,(?=\s|$|[A-Za-z_])| -+ |\s{3,}(?=[A-Za-z])")
 _FIELD = re.compile(rf"[:=]\s*(?:({_NUMBER})\s?({_UNIT})?{_END}|(\d{{1,18}})\s*/\s*(\d{{1,18}})(?![\w./]))")
 _VALUE = re.compile(rf"({_NUMBER})({_UNIT})?")
 _UNIT_ONLY = re.compile(_UNIT)
+_TIME = re.compile(r"time|elapsed|_(?:s|ms|us|minutes|hours)$")
+_ONLY_WORDS = re.compile(r"\s+[A-Za-z][A-Za-z ,.!]*")
 _NAME = re.compile(_WORD)
 _WORDS = re.compile(r"[_ ]+")
 _PARTS = re.compile(r"[_/.\-@' ]+")
@@ -342,6 +344,9 @@ class OutputMetrics:
             if sure:
                 self._write_all(sure, step, now)
             return
+        # `batch_size=64: acc=0.9` says for which settings, not when.
+        if place is None and not all(is_result(name) or _TIME.search(name) is not None for name in points):
+            return
         sure = {}
         for name, value in points.items():
             state = self._names.get(name)
@@ -464,11 +469,13 @@ class _Steps:
                 return None
             order = self._order(header, line.scope)
             return None if order is None else order._replace(borrowed=True)
+        is_epoch_alone = position.epoch is not None and position.step is None and not line.bar
+        # `Epoch 3/10`, or with no more than a time beside it.
+        if is_epoch_alone and not any(is_result(name) for name, _ in line.fields):
+            self._header = position
+            self._bar_total = None
+            self.lines_since_header = 0
         if not line.fields:
-            if position.epoch is not None and position.step is None and not line.bar:
-                self._header = position
-                self._bar_total = None
-                self.lines_since_header = 0
             return None
         if line.bar:
             self._bar_total = self._bar_total or position.total
@@ -732,7 +739,9 @@ def _fields(text: str, scope: str) -> Iterator[tuple[str, float]]:
             # `loss 0.3 lr=0.1`: one of the ways to write it, then another.
             yield from _pairs(rest, scope)
             if field[3] is None:
-                yield from _named(words, field[1], field[2], scope)
+                # `length: 518 chars` counts something; only a result may have words behind it.
+                if _ONLY_WORDS.fullmatch(fragment, end) is None or is_result(_joined(words)):
+                    yield from _named(words, field[1], field[2], scope)
             elif is_result(_joined(words)) and float(field[4]):
                 # `Accuracy: 9826/10000`
                 yield from _named(words, str(int(field[3]) / int(field[4])), None, scope)

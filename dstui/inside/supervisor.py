@@ -46,6 +46,9 @@ else:
 RECEIPT_SECONDS = 5.0
 """How long an attached front may take to say that it commits the run."""
 
+FAULTS = 20
+"""After so many faults of its own a keeper gives up."""
+
 REASON_CHARACTERS = 500
 """Longest stop reason kept."""
 
@@ -89,6 +92,7 @@ class Supervisor:
         self._alarms: dict[str, tuple[float, Callable[[], None]]] = {}
         self._upkeep = Upkeep(live, self._state)
         self._received = False
+        self._faults = 0
         self._wake, wake = os.pipe()
         for descriptor in (self._wake, wake):
             os.set_blocking(descriptor, False)
@@ -145,7 +149,10 @@ class Supervisor:
         os.chdir("/")
         self._upkeep.start()
         while not self.over:
-            self._turn()
+            try:
+                self._turn()
+            except Exception as error:
+                self._survive(error)
         self._upkeep.finish()
         self.control.close_listener()
         record = self._record()
@@ -158,6 +165,16 @@ class Supervisor:
         # Before the sockets close, which tells the front to go on.
         self.live.release()
         return not received
+
+    def _survive(self, error: Exception) -> None:
+        """Go on after a fault of ours: the command is worth more than what it would spoil."""
+        self._faults += 1
+        if self._faults > FAULTS:
+            raise error
+        import traceback
+
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        self.live.complain(f"a fault of the keeper: {error!r} in line {place.lineno} of {place.filename}")
 
     def warn(self, line: str) -> None:
         """Say what went wrong with the tracking, in `errors` and to those attached."""

@@ -89,7 +89,8 @@ def config_text(value: Any) -> SafeText:
     if isinstance(value, str):
         return clean(value, limit=MAX_CONFIG_TEXT)
     if isinstance(value, float):
-        return clean(format_number(value, digits=17) if abs(value) < 1e-3 or abs(value) >= 1e6 else repr(value))
+        mantissa, exponential, exponent = repr(value).partition("e")
+        return clean(f"{mantissa}e{int(exponent)}" if exponential else mantissa)
     return clean(json.dumps(value, ensure_ascii=False, default=str), limit=MAX_CONFIG_TEXT)
 
 

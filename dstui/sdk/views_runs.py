@@ -270,7 +270,8 @@ class RunTable:
         import numpy as np
 
         started = np.concatenate([self.columns.started(), [record.started_at or math.inf for record in records]])
-        return index[np.argsort(-started[index], kind="stable")]
+        latest_first = index[::-1]
+        return latest_first[np.argsort(-started[latest_first], kind="stable")]
 
     def _kept(self, row: int) -> RunLine | None:
         return self._live_lines.get(row) if row < 0 else self._lines.get(row)

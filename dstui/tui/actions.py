@@ -90,9 +90,13 @@ ACTIONS: tuple[Action, ...] = (
     Action("down", ("j", "down"), "down", "Move down a line", ("list",)),
     Action("up", ("k", "up"), "up", "Move up a line", ("list",)),
     Action(
-        "left", ("h", "left"), "left", "Move left: columns of a table, steps of a chart, long lines", ("list", "charts")
+        "left",
+        ("h", "left"),
+        "left",
+        "Move left: columns of a table, steps of a chart, long lines",
+        ("runs", "charts", "log"),
     ),
-    Action("right", ("l", "right"), "right", "Move right", ("list", "charts")),
+    Action("right", ("l", "right"), "right", "Move right", ("runs", "charts", "log")),
     Action("first", ("g", "home"), "first", "Go to the first line, or the first step of a chart", ("list", "charts")),
     Action("last", ("G", "end"), "last", "Go to the last line, or the last step of a chart", ("list", "charts")),
     Action("page_down", ("ctrl+d", "pagedown"), "page down", "Move down by a page", ("list",)),
@@ -263,14 +267,19 @@ def _keys_text(action: Action) -> str:
 
 
 def _score(typed: str, action: Action) -> tuple[int, int] | None:
-    """How badly an action fits what was typed, None when it does not: gaps between letters, then where they start."""
-    text = f"{action.label} {action.name} {action.help}".lower()
-    place = text.find(typed.lower())
+    """How badly an action fits what was typed, None when it does not.
+
+    A part of its label, name or help is best; else its label and name must have all letters in order, the closer the
+    better.
+    """
+    wanted = typed.lower()
+    name = f"{action.label} {action.name}".lower()
+    place = f"{name} {action.help}".lower().find(wanted)
     if place >= 0:
         return (0, place)
     position, gaps = -1, 0
-    for letter in typed.lower():
-        found = text.find(letter, position + 1)
+    for letter in wanted:
+        found = name.find(letter, position + 1)
         if found < 0:
             return None
         gaps += found - position - 1 if position >= 0 else 0

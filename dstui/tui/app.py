@@ -87,7 +87,6 @@ class Dashboard(App[int]):
         self.read_only = read_only
         self._clock = clock
         self._last_screen = last_screen
-        self.reader = reader(self._notify_ready)
         self.pages: dict[str, Page] = {}
         self.page_name = ""
         self._status: StatusSnapshot | None = None
@@ -95,8 +94,8 @@ class Dashboard(App[int]):
         self._came_from: list[str] = []
         self._quit_asked = 0.0
         self._late = False
-        self._overlay_done: Callable[[str | None], None] | None = None
-        self._overlay_focus: Widget | None = None
+        # Last, for it may have news before this is done.
+        self.reader = reader(self._notify_ready)
 
     # Making
 
@@ -200,6 +199,7 @@ class Dashboard(App[int]):
         width = self.size.width
         self.bar.say(self._tabs(), self._active_tab(), page.bar(width), self._freshness(width))
         self.prompt.set_status(*self._page_status(page, width))
+        self.prompt.refresh_hint()
         keys = actions.footer(page.places(), 9 if width >= WIDE else 6, read_only=self.read_only)
         self.footer.say([(action.name, action.shown, action.label) for action in keys])
 

@@ -16,14 +16,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dstui_store.errors import StoreError
+from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import private_folder
+from dstui_store.limits import MAX_JSON_BYTES
 from dstui_store.live import LiveRun
 from dstui_store.objects import FOLDER, REGULAR, Staging, TreeEntry
-from dstui_store.schema import FORMAT_VERSION, Json, RunRecord, dump_json, iso_time, json_number, to_line
+from dstui_store.schema import (
+    FORMAT_VERSION,
+    MAX_LINE_BYTES,
+    Json,
+    RunRecord,
+    cut_json_text,
+    cut_json_texts,
+    dump_json,
+    iso_time,
+    json_number,
+    to_line,
+)
 
 if TYPE_CHECKING:
     from dstui_store.git import Git
+    from dstui_store.layout import Layout
     from dstui_store.secrets import Masker
 
 LOG_WHOLE_BYTES = 16 << 20
@@ -32,6 +45,13 @@ LOG_TAIL_BYTES = 14 << 20
 """A longer log is stored as its first and its last part, with a line between that says what is missing."""
 
 JOURNAL_HEADER_BYTES = 32
+
+MAX_COMMAND_BYTES = 256 * 1024
+"""Of a command line, and of notes, in `meta.json`."""
+
+MAX_TROUBLES = 100
+MAX_TROUBLE_LENGTH = 400
+"""Sentences in `meta.json` about what could not be tracked, and characters of each."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +81,21 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
     """
     files: dict[str, bytes] = {}
     summary = _metrics(run, git.layout.root / "tmp", files)
-    artifacts = _log(run, git.layout.cas, files, masker)
+    artifacts = _log(run, git.layout, files, masker)
     config = masker.config(run.config())
-    code = dict(run.launch.get("code") or {})
+    code = dict(run.part("code"))
+    trouble = [text[:MAX_TROUBLE_LENGTH] for text in run.errors()[:MAX_TROUBLES]]
+    code["tree"] = _known_tree(git, code.get("tree"), trouble)
     record = LiveRun(run.folder, run.alive_file, run.launch, run.state, end).record(summary).replace(config=config)
-    files["config.json"] = dump_json({key: json_number(value) for key, value in config.items()})
-    files["meta.json"] = dump_json(_meta(run, record, end, code))
-    files["env.json"] = dump_json(run.launch.get("environment") or {})
+    files["config.json"] = _bounded("config.json", config, trouble)
+    files["env.json"] = _bounded("env.json", run.part("environment"), trouble)
     if skipped := run.launch.get("skipped"):
-        files["skipped.json"] = dump_json(skipped)
+        files["skipped.json"] = dump_json(json_number(skipped))
     if artifacts:
         files["artifacts.json"] = dump_json(artifacts)
+    files["meta.json"] = _bounded("meta.json", {**_meta(run, record, end, code), "errors": trouble}, trouble)
     record = record.replace(size_bytes=sum(map(len, files.values())) + sum(int(item["size"]) for item in artifacts))
-    return RunFiles(record=record, code_tree=code.get("tree"), files=files)
+    return RunFiles(record=record, code_tree=code["tree"], files=files)
 
 
 def stage(staging: Staging, content: RunFiles, author: str) -> tuple[str, str]:
@@ -106,6 +128,8 @@ def stage_operation(
 ) -> str:
     """Writes J of an operation (tag, note, rename); it repeats the tree of the entry before."""
     text = dump_json({"v": FORMAT_VERSION, **line}).decode()
+    if len(text) > MAX_LINE_BYTES:
+        raise LimitError(f"The `{line['op']}` in bytes", len(text), MAX_LINE_BYTES)
     return staging.commit(tree, [previous], f"ds {line['op']} {line['run']}\n\n{text}", author, int(epoch))
 
 
@@ -130,29 +154,62 @@ def _metrics(run: LiveRun, temporary: Path, files: dict[str, bytes]) -> dict[str
     return dict(compacted.summary)
 
 
-def _log(run: LiveRun, cas: Path, files: dict[str, bytes], masker: Masker) -> list[dict[str, Json]]:
+def _known_tree(git: Git, tree: Json, trouble: list[str]) -> str | None:
+    """The code tree that the launcher named, if the store has it: a commit must never point at nothing."""
+    if tree is None:
+        return None
+    try:
+        git.tree(str(tree))
+    except StoreError as error:
+        trouble.append(f"The code is not stored: {error.message}")
+        return None
+    return str(tree)
+
+
+def _bounded(name: str, data: Mapping[str, Json], trouble: list[str]) -> bytes:
+    """The JSON document; above what every reader admits it goes without its largest values, and that is said."""
+    plain = {key: json_number(value) for key, value in data.items()}
+    text = dump_json(plain)
+    if len(text) <= MAX_JSON_BYTES:
+        return text
+    kept: dict[str, Json] = {}
+    room = MAX_JSON_BYTES
+    for key in sorted(plain, key=lambda key: len(dump_json(plain[key]))):
+        room -= len(dump_json({key: plain[key]}))
+        if room < 0:
+            break
+        kept[key] = plain[key]
+    trouble.append(f"{name} would be {len(text):,} bytes, so {len(plain) - len(kept):,} of its values are not stored")
+    return dump_json(kept)
+
+
+def _log(run: LiveRun, layout: Layout, files: dict[str, bytes], masker: Masker) -> list[dict[str, Json]]:
     """Adds `log.gz`; a log too long for a commit goes whole to `cas/`, and the list says so."""
     parts = run.log_parts()
     size = sum(path.stat().st_size for path in parts)
     if size == 0:
         return []
-    if size <= LOG_WHOLE_BYTES and len(parts) == 1:
-        files["log.gz"] = _compressed(masker.content(parts[0].read_bytes()))
+    said = run.exit.get("log_bytes")
+    written = max(said, size) if isinstance(said, int) else size
+    if written <= LOG_WHOLE_BYTES:
+        files["log.gz"] = _compressed(masker.content(b"".join(path.read_bytes() for path in parts)))
         return []
-    written = int(run.exit.get("log_bytes") or size)
-    head = _read_range(parts, 0, LOG_HEAD_BYTES)
-    tail = _read_range(parts, size - LOG_TAIL_BYTES, LOG_TAIL_BYTES)
+    # What the keeper let go lay after its first file.
+    head = _read_range(parts[:1], 0, LOG_HEAD_BYTES)
+    tail = _read_range(parts, max(size - LOG_TAIL_BYTES, len(head)), LOG_TAIL_BYTES)
     missing = written - len(head) - len(tail)
     middle = f"\n[dstui: {missing:,} bytes of output are not shown here; `ds logs` reads the whole if it was kept]\n"
     files["log.gz"] = _compressed(masker.content(head + middle.encode() + tail))
-    return [_keep(parts, cas, masker)]
+    return [_keep(parts, layout, masker)]
 
 
-def _keep(parts: Sequence[Path], cas: Path, masker: Masker) -> dict[str, Json]:
+def _keep(parts: Sequence[Path], layout: Layout, masker: Masker) -> dict[str, Json]:
     """Copies the log into `cas/` under its SHA-256, masked, in pieces; returns its line for `artifacts.json`."""
+    cas = layout.cas
     private_folder(cas)
+    private_folder(layout.root / "tmp")
     digest, size = hashlib.sha256(), 0
-    descriptor, name = tempfile.mkstemp(dir=cas)
+    descriptor, name = tempfile.mkstemp(dir=layout.root / "tmp", suffix=f".{os.getpid()}")
     try:
         with os.fdopen(descriptor, "wb") as target:
             for path in parts:
@@ -185,7 +242,7 @@ def _meta(run: LiveRun, record: RunRecord, end: Mapping[str, Json], code: Mappin
         "stop_reason": record.stop_reason,
         "exit_code": record.exit_code,
         "signal": record.signal,
-        "command": list(record.command),
+        "command": cut_json_texts(list(record.command), MAX_COMMAND_BYTES),
         "cwd": launch.get("cwd"),
         "started_at": iso_time(record.started_at),
         "ended_at": iso_time(record.ended_at),
@@ -194,14 +251,13 @@ def _meta(run: LiveRun, record: RunRecord, end: Mapping[str, Json], code: Mappin
         "host": record.host,
         "writer": record.writer,
         "tags": list(record.tags),
-        "notes": record.notes,
+        "notes": cut_json_text(record.notes, MAX_COMMAND_BYTES),
         "parent_run": record.parent_run,
         "private": bool(launch.get("private")),
         "seed": launch.get("seed"),
         "code": dict(code),
         "usage": {key: end.get(key) for key in ("user_seconds", "system_seconds", "peak_rss_bytes", "strays")},
         "log_bytes": end.get("log_bytes"),
-        "errors": run.errors()[:100],
     }
 
 

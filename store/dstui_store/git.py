@@ -317,6 +317,11 @@ class Git:
             sync_folder(folder)
             folder = folder.parent
 
+    def remove_leftover_locks(self) -> None:
+        """Removes the locks that a killed git left on refs of ours; call it under the store's lock only."""
+        for path in self.layout.store_git.glob("refs/ds/*/*.lock"):
+            path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Ends the reading process, if there is one."""
         with self._mutex:

@@ -12,9 +12,9 @@ files follow too, so that a run reads the same before and after its commit:
   has at most `MAX_METRIC_KEYS` names in `MAX_METRIC_KEYS_BYTES`; points of further ones are left out and counted.
 - **Ranks.** Journals are `<rank>-<name>.dsj`. The run's own metrics are those of its main rank: the lowest rank that
   has a journal other than stdout's. (A command that itself is task 3 of a Slurm job has no rank 0.)
-- **Sources.** `<rank>-stdout*` holds numbers read from printed lines; it belongs to the main rank. One of its metrics
-  is left out when the main rank logs a metric of the same plain name: lower case, `/ . - space` as `_`, a leading
-  `train_` dropped.
+- **Sources.** `<rank>-stdout*` holds numbers read from printed lines; they count as the main rank's. A metric there is
+  left out when the main rank logs one of the same plain name: lower case, `/ . - space` as `_`, a leading `train_`
+  dropped.
 - **Order.** Points of a metric are in order of time; equal times keep the order (journals: stdout last, then by rank
   and name; record number). Time of one process may go back when its clock does; its step may go back at will.
 - **Values** are float64, bit for bit, NaN payloads too.
@@ -100,7 +100,7 @@ class JournalData:
     Attributes:
         keys: names, length k; the arrays hold indices into it.
         main_rank: the rank whose points are the run's own metrics.
-        rank: int64, the rank of the process.
+        rank: int64, the rank of the process; for printed numbers the main one.
         key: int64, index into `keys`.
         step: int64, counted where the call gave none.
         time: int64, microseconds since the epoch.
@@ -144,14 +144,16 @@ def read(directory: str | os.PathLike[str]) -> JournalData:
     reader = _Reader(Path(directory))
     reader.find()
     chunks = [chunk for source in reader.sources if (chunk := source.read(reader.names, wait=False)) is not None]
-    superseded = reader.superseded()
+    superseded, main_rank = reader.superseded(), reader.main_rank()
     parts = [chunk.without(superseded) for chunk in chunks]
     row_counts = [int(part.row[-1]) + 1 if len(part.row) else 0 for part in parts]
     row_starts = [0, *np.cumsum(row_counts).tolist()]
     return JournalData(
         keys=list(reader.names.names),
-        main_rank=reader.main_rank(),
-        rank=_joined([np.full(len(part.key), part.rank, np.int64) for part in parts], np.int64),
+        main_rank=main_rank,
+        rank=_joined(
+            [np.full(len(part.key), main_rank if part.printed else part.rank, np.int64) for part in parts], np.int64
+        ),
         key=_joined([part.key for part in parts], np.int64),
         step=_joined([part.step for part in parts], np.int64),
         time=_joined([part.time for part in parts], np.int64),
@@ -405,8 +407,11 @@ class _Source:
 
     def read_keys(self) -> None:
         """Names that came since the last reading."""
+        path = self.path.with_suffix(".keys")
+        if path.is_fifo():
+            return
         try:
-            with self.path.with_suffix(".keys").open("rb") as file:
+            with path.open("rb") as file:
                 file.seek(self._key_bytes)
                 text = file.read(MAX_METRIC_KEYS_BYTES - self._key_bytes)
         except FileNotFoundError:
@@ -471,10 +476,11 @@ class _Reader:
     def find(self) -> None:
         """Take in journals that are new."""
         try:
-            found = set(os.listdir(self._directory)) - self._known
+            # A pipe would be waited for, and a link may lead anywhere.
+            files = {item.name for item in os.scandir(self._directory) if item.is_file(follow_symlinks=False)}
         except FileNotFoundError:
             return
-        for name in found:
+        for name in files - self._known:
             match = _FILE_NAME.fullmatch(name)
             if match is None or int(match[1]) > MAX_RANK:
                 continue

@@ -12,18 +12,22 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dstui_store.errors import StoreError
+from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import Layout, machine_id, private_folder
 from dstui_store.objects import sync_folder
-from dstui_store.schema import RUN_ID, Json, RunRecord
+from dstui_store.schema import RUN_ID, STATES, Json, RunRecord, flatten, is_finite
 
 MAX_JSON_BYTES = 4 << 20
+
+LAST_TIME = 253_402_300_799.0
+"""The end of year 9999, in seconds since the epoch: later ones have no text."""
 
 
 class Liveness(enum.Enum):
@@ -66,7 +70,7 @@ class LiveRun:
     @property
     def last_sign(self) -> float | None:
         """When its keeper was last seen, seconds since the epoch."""
-        return _number(self.state.get("heartbeat_at")) or _number(self.launch.get("created_at"))
+        return moment(self.state.get("heartbeat_at")) or moment(self.launch.get("created_at"))
 
     def liveness(self) -> Liveness:
         """Whether it lives, as far as can be told from here."""
@@ -100,18 +104,23 @@ class LiveRun:
 
     def config(self) -> dict[str, Json]:
         """Params: those of the launcher, then those that the script's processes declared, later wins."""
-        values = dict(self.launch.get("config") or {})
+        values = dict(self.part("config"))
         for path in sorted(self.journal.glob("*.config")):
             for line in _lines(path):
-                with contextlib.suppress(ValueError, TypeError, AttributeError):
-                    values.update(json.loads(line)["values"])
-        return values
+                with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                    values.update(_load(line)["values"])
+        return flatten(values)
+
+    def part(self, key: str) -> Mapping[str, Json]:
+        """An object of the launch record, empty where there is none."""
+        value = self.launch.get(key)
+        return value if isinstance(value, dict) else {}
 
     def log_parts(self) -> list[Path]:
         """The files of its output in order: `log`, then the segments after the first `log_max_bytes`."""
         tails = [path for path in self.folder.glob("log.tail.*") if path.suffix[1:].isdigit()]
         parts = [self.folder / "log", *sorted(tails, key=lambda path: int(path.suffix[1:]))]
-        return [path for path in parts if path.exists()]
+        return [path for path in parts if path.is_file() and not path.is_symlink()]
 
     def log_tail(self, limit: int) -> bytes:
         """The last `limit` bytes of its output."""
@@ -130,29 +139,29 @@ class LiveRun:
 
     def record(self, summary: Mapping[str, Any] | None = None) -> RunRecord:
         """The run as listings show it while it has no commit."""
-        launch = self.launch
-        started = _number(self.state.get("started_at")) or _number(launch.get("created_at"))
+        launch, end = self.launch, self.exit
+        state, duration = end.get("state"), end.get("duration_seconds")
         return RunRecord(
             id=self.id,
-            number=int(launch.get("number") or 0),
-            name=str(launch.get("name") or self.id[:5]),
-            experiment=launch.get("experiment"),
-            state=str(self.exit.get("state") or "running"),
-            stop_reason=self.exit.get("stop_reason"),
-            exit_code=self.exit.get("exit_code"),
-            signal=self.exit.get("signal"),
-            command=tuple(launch.get("command") or ()),
-            started_at=started,
-            ended_at=_number(self.exit.get("ended_at")),
-            duration_seconds=_number(self.exit.get("duration_seconds")),
-            user=str(launch.get("user") or ""),
-            host=str(launch.get("host") or ""),
-            writer=str(launch.get("writer") or ""),
+            number=_whole(launch.get("number")) or 0,
+            name=_text(launch.get("name")) or self.id[:5],
+            experiment=_text(launch.get("experiment")),
+            state=state if state in STATES else "lost" if end else "running",
+            stop_reason=_text(end.get("stop_reason")),
+            exit_code=_whole(end.get("exit_code")),
+            signal=_whole(end.get("signal")),
+            command=_texts(launch.get("command")),
+            started_at=moment(self.state.get("started_at")) or moment(launch.get("created_at")),
+            ended_at=moment(end.get("ended_at")),
+            duration_seconds=float(duration) if is_finite(duration) else None,
+            user=_text(launch.get("user")) or "",
+            host=_text(launch.get("host")) or "",
+            writer=_text(launch.get("writer")) or "",
             config=self.config(),
             summary=dict(summary or {}),
-            tags=tuple(launch.get("tags") or ()),
-            notes=str(launch.get("notes") or ""),
-            parent_run=launch.get("parent_run"),
+            tags=_texts(launch.get("tags")),
+            notes=_text(launch.get("notes")) or "",
+            parent_run=_text(launch.get("parent_run")),
         )
 
 
@@ -160,18 +169,34 @@ def create(layout: Layout, run: str, launch: Mapping[str, Json]) -> tuple[Path, 
     """Makes `live/<run>/` with its launch record; returns the folder and the held lock of `alive`.
 
     The lock is the launcher's until the keeper inherits the descriptor, so there is no moment without a holder.
+
+    Raises:
+        LimitError: the record is larger than its readers admit.
+        StoreError: the disk refused; nothing of the run is left.
     """
+    record = {**launch, **identity("launcher_pid", "launcher_start_ticks")}
+    if (size := len(json.dumps(record))) > MAX_JSON_BYTES:
+        raise LimitError("A run's launch record in bytes", size, MAX_JSON_BYTES)
     private_folder(layout.live)
-    building = layout.live / f".{run}"
-    building.mkdir(mode=0o700)
-    (building / "journal").mkdir(mode=0o700)
+    building = layout.live / f".{run}.{os.getpid()}"
     alive = layout.alive(run)
     alive_building = building / "alive" if alive.parent.parent == layout.live else alive
-    private_folder(alive_building.parent)
-    descriptor = os.open(alive_building, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    write_json(building / "launch.json", {**launch, **identity("launcher_pid", "launcher_start_ticks")})
-    building.rename(layout.live / run)
+    descriptor = -1
+    try:
+        building.mkdir(mode=0o700)
+        (building / "journal").mkdir(mode=0o700)
+        private_folder(alive_building.parent)
+        descriptor = os.open(alive_building, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        write_json(building / "launch.json", record)
+        building.rename(layout.live / run)
+    except (OSError, StoreError) as error:
+        shutil.rmtree(building, ignore_errors=True)
+        if descriptor >= 0:
+            os.close(descriptor)
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"Cannot make `{layout.live / run}`: {error.strerror}", hint="free some space") from error
     return layout.live / run, descriptor
 
 
@@ -182,14 +207,14 @@ def scan(layout: Layout) -> Iterator[LiveRun]:
     except FileNotFoundError:
         return
     found = [run for run in (read(layout, name) for name in names) if run is not None]
-    yield from sorted(found, key=lambda run: _number(run.launch.get("created_at")) or 0.0)
+    yield from sorted(found, key=lambda run: moment(run.launch.get("created_at")) or 0.0)
 
 
 def read(layout: Layout, run: str) -> LiveRun | None:
     """One live run, or None when its folder is gone or holds no launch record."""
     folder = layout.live / run
     launch = read_json(folder / "launch.json")
-    if not launch:
+    if not launch or folder.is_symlink() or (folder / "journal").is_symlink():
         return None
     return LiveRun(
         folder=folder,
@@ -245,17 +270,32 @@ def sweep(layout: Layout) -> None:
     """Removes what a crash left of folders being made or removed."""
     if (layout.root / "tmp").is_dir():
         for path in (layout.root / "tmp").iterdir():
-            owner = path.name.rsplit(".", 1)[-1]
-            if not (owner.isdigit() and Path(f"/proc/{owner}").exists()):
-                shutil.rmtree(path, ignore_errors=True)
+            if not _has_living_owner(path):
+                discard(path)
     if layout.live.is_dir():
-        for path in layout.live.iterdir():
-            if not path.name.startswith("."):
-                continue
-            with lock_alive(path / "alive") as free:
-                launch = read_json(path / "launch.json")
-                if free and launch and not _lives(launch, "launcher_pid", "launcher_start_ticks"):
-                    shutil.rmtree(path, ignore_errors=True)
+        for path in layout.live.glob(".*"):
+            with contextlib.suppress(StoreError), lock_alive(path / "alive") as free:
+                if free and not _has_living_owner(path):
+                    discard(path)
+    for path in (layout.writer_file.parent, layout.root):
+        for left in (*path.glob(f"{machine_id()}.[0-9]*"), *path.glob("store.git.[0-9]*")):
+            if not _has_living_owner(left):
+                discard(left)
+
+
+def discard(path: Path) -> None:
+    """Removes a file or a folder, as far as it can be."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _has_living_owner(path: Path) -> bool:
+    """Whether a temporary name ends in the pid of a process that is there."""
+    owner = path.name.rpartition(".")[2]
+    return owner.isdigit() and Path(f"/proc/{owner}").exists()
 
 
 def identity(pid_key: str, ticks_key: str) -> dict[str, Json]:
@@ -299,27 +339,59 @@ def pid_namespace() -> int:
 
 
 def write_json(path: Path, data: Mapping[str, Json]) -> None:
-    """Writes one JSON file whole or not at all, durably."""
+    """Writes one JSON file whole or not at all, durably.
+
+    Raises:
+        StoreError: the disk refused; what was there before stays.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, json.dumps(data).encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.rename(path)
-    sync_folder(path.parent)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(json.dumps(data).encode())
+            file.flush()
+            os.fsync(descriptor)
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"`{path}` could not be written: {error.strerror}", hint="free some space") from error
 
 
 def read_json(path: Path) -> dict[str, Json]:
     """The object of a JSON file of a live folder; empty when it is missing, too large or no object."""
+    content = _read_regular(path)
+    if len(content) > MAX_JSON_BYTES:
+        return {}
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            return {}
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        data = _load(content)
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def moment(value: Json) -> float | None:
+    """A time that a record may hold, in seconds since the epoch; None for anything else."""
+    return float(value) if is_finite(value) and 0 <= value <= LAST_TIME else None
+
+
+def _load(text: bytes) -> Json:
+    """JSON as the processes of a run write it; an integer that no reader admits becomes its text."""
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 19 else _whole_or_text(digits))
+
+
+def _whole_or_text(digits: str) -> int | str:
+    return int(digits) if len(digits) <= 20 and -(2**63) <= int(digits) < 2**63 else digits[:200]
+
+
+def _read_regular(path: Path) -> bytes:
+    """At most `MAX_JSON_BYTES` and one more of a file; nothing of a link or of a pipe, which could be waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(MAX_JSON_BYTES + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
 
 
 def _lives(record: Mapping[str, Json], pid_key: str, ticks_key: str) -> bool:
@@ -328,11 +400,16 @@ def _lives(record: Mapping[str, Json], pid_key: str, ticks_key: str) -> bool:
 
 
 def _lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes()[:MAX_JSON_BYTES].splitlines()
-    except OSError:
-        return []
+    return _read_regular(path)[:MAX_JSON_BYTES].splitlines()
 
 
-def _number(value: Json) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: Json) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def _whole(value: Json) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -97,7 +97,7 @@ class RunReading(ABC):
     def skipped(self, run: str) -> list[dict[str, Json]]:
         """Files that the snapshot left out: `{"path", "size", "reason"}`."""
         data = self._from(run, lambda found: found.launch.get("skipped"), lambda: self._json_list(run, "skipped.json"))
-        return [item for item in data or [] if isinstance(item, dict)]
+        return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
     def meta(self, run: str) -> dict[str, Json]:
         """`meta.json` of a run, or what a live one would write."""
@@ -106,7 +106,7 @@ class RunReading(ABC):
     def environment(self, run: str) -> dict[str, Json]:
         """`env.json` of a run."""
         return self._from(
-            run, lambda found: dict(found.launch.get("environment") or {}), lambda: self.json(run, "env.json")
+            run, lambda found: dict(found.part("environment")), lambda: self.json(run, "env.json")
         )
 
     def config(self, run: str) -> dict[str, Json]:
@@ -149,7 +149,7 @@ class RunReading(ABC):
     def code_tree(self, run: str) -> str | None:
         """Object id of a run's code tree, None when nothing was stored."""
         return self._from(
-            run, lambda found: (found.launch.get("code") or {}).get("tree"), lambda: self.entries(run).get("code")
+            run, lambda found: _text(found.part("code").get("tree")), lambda: self.entries(run).get("code")
         )
 
     def code_blob(self, object_id: str) -> bytes:
@@ -296,7 +296,11 @@ class RunReading(ABC):
 
 
 def _live_meta(found: LiveRun) -> dict[str, Json]:
-    return {**found.launch, "errors": found.errors(), "code": found.launch.get("code") or {}}
+    return {**found.launch, "errors": found.errors(), "code": found.part("code")}
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _live_metrics(found: LiveRun, keys: list[str] | None) -> dict[str, Series]:

@@ -182,8 +182,10 @@ class Store(RunReading):
         found = live.read(self.layout, run)
         if found is None:
             raise RunNotFoundError(run, hint="only a running run can be given up")
+        # Asked before it is locked: the lock would be taken for its keeper's.
+        alive = found.liveness() in {Liveness.ALIVE, Liveness.STARTING}
         with live.lock_alive(found.alive_file) as free:
-            if not free or found.liveness() in {Liveness.ALIVE, Liveness.STARTING}:
+            if alive or not free:
                 raise StoreError(
                     f"Run `{run[: naming.MIN_SHOWN_ID]}` is alive on this machine", hint="`ds stop` ends it"
                 )
@@ -198,13 +200,16 @@ class Store(RunReading):
             return []
         recovered: list[RunRecord] = []
         for run in live.scan(self.layout):
-            if run.liveness() in {Liveness.ENDED, Liveness.DEAD, Liveness.NEVER}:
-                with contextlib.suppress(StoreError):
+            with contextlib.suppress(StoreError):
+                if run.liveness() in {Liveness.ENDED, Liveness.DEAD, Liveness.NEVER}:
                     record = self.commit_ended(run.id)
                     if record is not None:
                         recovered.append(record)
         sweep_stagings(self.layout.quarantine)
         live.sweep(self.layout)
+        if list(self.layout.store_git.glob("refs/ds/*/*.lock")):
+            with contextlib.suppress(LockedError), self._locked():
+                self.git.remove_leftover_locks()
         return recovered
 
     def operate(self, run: str, op: str, **values: Json) -> None:
@@ -251,6 +256,7 @@ class Store(RunReading):
             return []
         records = [run.record(_live_summary(run)) for run in runs]
         if self.exists:
+            self.index.sync()
             records = [
                 apply_operations(record, self.index.operations(record.id, record.writer)) for record in records
             ]
@@ -328,19 +334,18 @@ class Store(RunReading):
     def _next_number(self, writer: str) -> int:
         """The next run number of a writer; a number is never given twice, even after a power cut."""
         with self._locked():
-            data = (
-                self._new_writer() if not os.environ.get("DSTUI_WRITER") else live.read_json(self._given_writer_file())
-            )
+            given = bool(os.environ.get("DSTUI_WRITER"))
+            # A given writer may move from machine to machine, and its numbers with it.
+            path = self.layout.writer_file.with_name(f"given-{writer}") if given else self.layout.writer_file
+            data = live.read_json(path) if given else self._new_writer()
             last = int(data.get("last") or 0)
             if last == 0:
                 self.index.sync()
-                last = self.index.last_number(writer)
-            path = self._given_writer_file() if os.environ.get("DSTUI_WRITER") else self.layout.writer_file
+                lives = [run.record() for run in self.live_runs()]
+                numbers = [record.number for record in lives if record.writer == writer]
+                last = max([self.index.last_number(writer), *numbers])
             live.write_json(path, {**data, "last": last + 1})
             return last + 1
-
-    def _given_writer_file(self) -> Path:
-        return self.layout.writer_file.with_name(f"{machine_id()}.{self.writer()}")
 
     def _commit(self, run: LiveRun, masker: Masker) -> RunRecord:
         done = self._committed(run.id)
@@ -416,9 +421,9 @@ def _live_summary(run: LiveRun) -> dict[str, MetricSummary]:
 
 def _lost(run: LiveRun) -> dict[str, Json]:
     """The end of a run whose keeper left no record: at its last sign."""
-    started = run.state.get("started_at") or run.launch.get("created_at")
+    started = live.moment(run.state.get("started_at")) or live.moment(run.launch.get("created_at"))
     times = [path.stat().st_mtime for path in (run.folder / "log", *run.journal.glob("*.dsj")) if path.exists()]
-    ended = max([*times, float(run.last_sign or 0.0), float(started or 0.0)])
+    ended = max([*times, run.last_sign or 0.0, started or 0.0])
     return {
         "state": "lost",
         "stop_reason": EXIT_LOST,
@@ -426,8 +431,8 @@ def _lost(run: LiveRun) -> dict[str, Json]:
         "signal": None,
         "started_at": started,
         "ended_at": ended,
-        "duration_seconds": max(0.0, ended - float(started or ended)),
-        "log_bytes": (run.folder / "log").stat().st_size if (run.folder / "log").exists() else 0,
+        "duration_seconds": max(0.0, ended - (started or ended)),
+        "log_bytes": sum(path.stat().st_size for path in run.log_parts()),
     }
 
 

@@ -52,6 +52,10 @@ RUN_ENTRIES = (
 MAX_LINE_BYTES = 8 * 1024
 MAX_LINE_CONFIG_KEYS = 64
 MAX_LINE_COMMAND_BYTES = 512
+MAX_LINE_TEXT_BYTES = 512
+MAX_LINE_NAME_BYTES = 1024
+MAX_LIST_DEPTH = 8
+"""Lists in lists of a config value; deeper ones become text."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799
@@ -234,17 +238,18 @@ def _from_json(data: Mapping[str, Json]) -> RunRecord:
 def to_line(record: RunRecord) -> str:
     """The record as the one line of a log entry, at most `MAX_LINE_BYTES` of ASCII.
 
-    Cut in this order, and marked `"more": true`: command, config keys, summary keys, notes.
+    What is too long is cut, and marked `"more": true`: texts, command and tags to fixed sizes, then config and summary
+    to as many keys as there is room for.
     """
     data = to_json(record)
     del data["commit"]
     config, summary = data.pop("config"), data.pop("summary")
-    kept_command = _cut_list(data["command"], MAX_LINE_COMMAND_BYTES)
-    more = len(kept_command) < len(data["command"]) or kept_command != data["command"]
-    data["command"] = kept_command
-    head = {"v": FORMAT_VERSION, "op": "run", **data}
+    cut: dict[str, Json] = {key: _cut(key, value) for key, value in data.items()}
+    more = cut != data
+    head = {"v": FORMAT_VERSION, "op": "run", **cut}
     if record.notes:
-        head["notes"] = record.notes[:1024]
+        head["notes"] = cut_json_text(record.notes, MAX_LINE_NAME_BYTES)
+        more = more or head["notes"] != record.notes
     room = MAX_LINE_BYTES - len(_dump(head)) - len('"config":{},"summary":{},"more":true,')
     kept_config, room = _fill(list(config.items())[:MAX_LINE_CONFIG_KEYS], room)
     kept_summary, room = _fill(list(summary.items()), room)
@@ -295,11 +300,13 @@ def dump_json(data: Json) -> bytes:
 
 
 def json_number(value: Json) -> Json:
-    """The value with non-finite floats as "NaN", "Infinity", "-Infinity", lists included."""
+    """The value with non-finite floats as "NaN", "Infinity", "-Infinity", inside lists and objects too."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, list | tuple):
         return [json_number(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: json_number(item) for key, item in value.items()}
     return value
 
 
@@ -346,11 +353,13 @@ def flatten(values: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
     return flat
 
 
-def _scalar(value: Json) -> Json:
+def _scalar(value: Json, depth: int = 0) -> Json:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)[:200]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
-        return [_scalar(item) for item in value]
+    if isinstance(value, list | tuple) and depth < MAX_LIST_DEPTH:
+        return [_scalar(item, depth + 1) for item in value]
     return str(value)[:200]
 
 
@@ -384,13 +393,31 @@ def _fill(items: list[tuple[str, Json]], room: int) -> tuple[dict[str, Json], in
     return kept, room
 
 
-def _cut_list(words: list[str], limit: int) -> list[str]:
+def _cut(key: str, value: Json) -> Json:
+    """A field of the line, no longer than its place in it."""
+    if isinstance(value, str):
+        return cut_json_text(value, MAX_LINE_NAME_BYTES if key == "name" else MAX_LINE_TEXT_BYTES)
+    if isinstance(value, list):
+        return cut_json_texts(value, MAX_LINE_COMMAND_BYTES if key == "command" else MAX_LINE_TEXT_BYTES)
+    return value
+
+
+def cut_json_text(text: str, limit: int) -> str:
+    """As much of the start of a text as `limit` bytes of JSON hold."""
+    # No character takes more than 12, so most texts need no second look.
+    while len(text) * 12 > limit and len(_dump(text)) > limit:
+        text = text[: max(len(text) * limit // len(_dump(text)), 1) - 1]
+    return text
+
+
+def cut_json_texts(words: list[str], limit: int) -> list[str]:
+    """As many leading texts as `limit` bytes of JSON hold; the first one, cut, in any case."""
     kept: list[str] = []
+    room = limit
     for word in words:
-        limit -= len(_dump(word)) + 1
-        if limit < 0:
-            # The first word is always there, cut, so that a listing can show something.
-            return kept or [word[:200]]
+        room -= len(_dump(word)) + 1
+        if room < 0:
+            return kept or [cut_json_text(word, limit)]
         kept.append(word)
     return kept
 

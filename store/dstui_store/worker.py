@@ -249,7 +249,9 @@ class Worker:
             for name, content in files.items():
                 names.append([name, len(content)])
                 descriptors.append(_memory_file(content))
-            header = json.dumps({**request, "number": number, "files": names}).encode()
+            cpu_seconds = CPU_SECONDS * (1 + len(names))
+            message = {**request, "number": number, "files": names, "cpu_seconds": cpu_seconds}
+            header = json.dumps(message).encode()
             self._send(_LENGTH.pack(len(header), 0) + header, descriptors)
         finally:
             for descriptor in descriptors:
@@ -314,7 +316,7 @@ def serve(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as connection:
         connection.settimeout(IDLE_SECONDS)
         while (request := _receive(connection)) is not None:
-            _allow_cpu(1 + len(request["files"]))
+            _allow_cpu(request["cpu_seconds"])
             header, body = desk.answer(request)
             header["number"] = request["number"]
             encoded = json.dumps(header).encode()
@@ -390,9 +392,9 @@ def _first(given: float | None, values: Any, choose: Any) -> float:
     return float(given) if given is not None else float(choose(values, default=0.0))
 
 
-def _allow_cpu(parts: int) -> None:
+def _allow_cpu(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = math.ceil(used.ru_utime + used.ru_stime) + CPU_SECONDS * parts
+    limit = math.ceil(used.ru_utime + used.ru_stime) + seconds
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
 

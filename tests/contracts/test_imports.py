@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import DsCommand
 
 INSIDE = Path(__file__).parents[2] / "dstui" / "inside"
 
@@ -102,7 +106,8 @@ def test_what_runs_inside_a_training_process_loads_the_standard_library_only(nam
 
 
 @pytest.mark.slow
-def test_the_dashboard_shows_its_first_frame_without_the_store_s_heavy_libraries(project: Path) -> None:
+def test_the_dashboard_shows_its_first_frame_without_the_store_s_heavy_libraries(project: Path, ds: DsCommand) -> None:
+    assert ds("run", "train.py").code == 0
     loaded = loaded_top_level_modules(MODULES_OF_A_COMMAND, ["--once", "runs"], project)
     assert "textual" in loaded
     assert not loaded & {"torch", "skopt", "sklearn", "scipy", "pyarrow", "git"}

@@ -64,12 +64,17 @@ class Run:
         """A command that leaves the file `clerk`."""
         return front_program.clerk(self.live)
 
-    def shell(self, script: str, **options: Any) -> tuple[int, bytes, bytes]:
-        """Run a line of bash in which `$DS` is the front, with no terminal."""
+    def in_shell(self, script: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a line of bash in which `$DS` is the front, with no terminal."""
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         env = {**self.env, "DS": " ".join(FRONT)}
         process = subprocess.Popen(["bash", "-c", script], env=env, start_new_session=True, **options)
         self._started.append(process)
+        return process
+
+    def shell(self, script: str) -> tuple[int, bytes, bytes]:
+        """Run such a line to its end; exit code, stdout and stderr."""
+        process = self.in_shell(script)
         out, err = process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode, out, err
 

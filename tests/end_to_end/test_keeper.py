@@ -12,7 +12,6 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +105,12 @@ def test_a_hundred_megabytes_of_any_bytes_come_through(run: Run, tmp_path: Path)
     assert run.exit["log_bytes"] == 100 << 20
 
 
+def test_the_words_of_the_command_arrive_as_they_are(run: Run) -> None:
+    words = ["", "a b", "new\nline", "ü", os.fsdecode(b"\xff\xfe"), "-I", "--"]
+    line = "import os, sys; os.write(1, b'|'.join(map(os.fsencode, sys.argv[1:])))"
+    assert run.to_end(sys.executable, "-c", line, *words)[1] == b"|".join(map(os.fsencode, words))
+
+
 def test_input_is_handed_to_the_command_as_it_is(run: Run, tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(b"some\0bytes")
     with (tmp_path / "input").open("rb") as file:
@@ -114,6 +119,11 @@ def test_input_is_handed_to_the_command_as_it_is(run: Run, tmp_path: Path) -> No
 
 def test_who_writes_into_a_command_gets_sigpipe_once_it_stops_reading(run: Run) -> None:
     assert run.shell("yes | $DS head -n 1 > /dev/null; echo ${PIPESTATUS[@]}")[1] == b"141 0\n"
+
+
+def test_who_writes_into_a_command_notices_at_once_that_it_has_closed_its_input(run: Run, tmp_path: Path) -> None:
+    command = f"exec <&-; while ! test -e {tmp_path}/marker; do :; done; echo seen"
+    assert run.shell(f"{{ yes; : > {tmp_path}/marker; }} | $DS bash -c '{command}'")[1] == b"seen\n"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
@@ -166,6 +176,14 @@ def test_further_descriptors_are_for_the_command_and_not_for_its_keeper(run: Run
     wait_until(lambda: name not in {os.readlink(path) for path in Path(f"/proc/{run.keeper}/fd").iterdir()})
     os.close(reader)
     os.close(writer)
+
+
+def test_a_keeper_does_not_answer_to_the_name_of_its_command(run: Run, wait_until: WaitUntil) -> None:
+    run.front("sleep", "86421")
+    wait_until(lambda: run.has("state.json"))
+    # `pkill -f` would take the only witness of the end along.
+    assert b"86421" in Path(f"/proc/{run.pid}/cmdline").read_bytes()
+    assert b"86421" not in Path(f"/proc/{run.keeper}/cmdline").read_bytes()
 
 
 def test_a_signal_ignored_by_nohup_stays_ignored(run: Run) -> None:
@@ -380,25 +398,21 @@ def test_attaching_shows_the_end_of_the_output_and_what_follows(
 # What breaks.
 
 
-def test_a_full_disk_costs_output_but_not_the_training(run: Run, tmp_path: Path, wait_until: WaitUntil) -> None:
+def test_a_full_disk_costs_output_but_not_the_training(run: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     # A limit on the size of a file is a full disk to the keeper.
-    line = f"ulimit -S -f 100; $DS sh -c 'yes | head -c 150000; cat {tmp_path}/gate; exit 8'"
-    result: list[tuple[int, bytes, bytes]] = []
-    shell = threading.Thread(target=lambda: result.append(run.shell(line)))
-    shell.start()
-    wait_until(lambda: run.has("errors"))
-    wait_until(lambda: len(run.text("log")) == 100 << 10)
+    line = f"ulimit -S -f 100; exec $DS sh -c 'yes | head -c 150000; cat {tmp_path}/gate; exit 8'"
+    shell = run.in_shell(line)
+    assert shell.stdout is not None
+    assert shell.stdout.read(150_000) == b"y\n" * 75_000
     resource.prlimit(run.keeper, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     (tmp_path / "gate").write_text("after\n")
-    shell.join()
-    code, out, err = result[0]
-    assert code == 8
-    assert out.startswith(b"y\n" * 75_000)
-    assert err.count(b"not kept: File too large") == run.text("errors").count(b"not kept: File too large") == 1
+    out, err = shell.communicate(timeout=20)
     lost = 150_000 - (100 << 10)
     gap = f"\n[dstui: {lost} bytes of output are missing here: File too large]\n".encode()
+    assert out == gap + b"after\n"
     assert run.text("log") == b"y\n" * (50 << 10) + gap + b"after\n"
+    assert err.count(b"not kept: File too large") == run.text("errors").count(b"not kept: File too large") == 1
     assert outcome(run) == ("failed", 8, None, None)
 
 
@@ -409,6 +423,22 @@ def test_a_fault_in_the_metrics_parser_is_told_once_and_costs_nothing(run: Run, 
     code, out, err = run.configure(capture_stdout=True).to_end("sh", "-c", "echo a; sleep 0.1; echo b")
     assert (code, out) == (0, b"a\nb\n")
     assert err.count(b"planted") == run.text("errors").count(b"planted") == 1
+
+
+def test_a_fault_of_the_keeper_is_told_and_does_not_end_the_training(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "dstui" / "inside", tmp_path / "inside")
+    with (tmp_path / "inside" / "output.py").open("a") as file:
+        file.write(
+            "\nright = OutputLog.append\n"
+            "def append(self, stream, data):\n"
+            "    if data == b'b\\n': raise ZeroDivisionError('planted')\n"
+            "    return right(self, stream, data)\n"
+            "OutputLog.append = append\n"
+        )
+    run.env["KEEPER"] = str(tmp_path / "inside" / "keeper.py")
+    code, out, _ = run.to_end("sh", "-c", "echo a; sleep 0.1; echo b; sleep 0.1; echo c; exit 3")
+    assert (code, out) == (3, b"a\nc\n")
+    assert run.text("errors").count(b"planted") == 1
 
 
 def test_the_metrics_parser_gets_the_output(run: Run, tmp_path: Path) -> None:
@@ -514,7 +544,8 @@ def kill_at_random(run: Run, wait_until: WaitUntil, seed: int) -> None:
                 os.kill(pid, signal.SIGKILL)
     if victim == "front":
         process.wait()
-        wait_until(lambda: run.has("state.json") or not processes_of(run))
+        # A keeper holds the lock from its first moment.
+        wait_until(lambda: run.has("state.json") or not holds_lock(run))
         if run.has("state.json"):
             front.request_stop(run.live, "end of the test", 5)
             wait_until(lambda: run.has("clerk"))

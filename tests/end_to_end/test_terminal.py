@@ -258,6 +258,7 @@ def test_a_background_job_leaves_the_terminal_alone_until_fg(run: Run, script: S
     program = script("print('read', input())\n")
     with run.in_bash("-i") as person:
         person.expect(PROMPT)
+        at_prompt = person.settings()
         person.type(f"$DS {sys.executable} {program} &\r".encode())
         person.expect(PROMPT)
         wait_until(lambda: run.has("state.json"))
@@ -267,6 +268,7 @@ def test_a_background_job_leaves_the_terminal_alone_until_fg(run: Run, script: S
             person.expect(str(number + 40).encode() + rb"\r\n.*" + PROMPT)
         person.type(b"jobs\r")
         person.expect(b"Running.*" + PROMPT)
+        assert person.settings() == at_prompt
         person.type(b"fg\r")
         wait_until(lambda: person.is_raw() and not person.settings()[0] & termios.ICRNL)
         person.type(b"mine\r")
@@ -391,6 +393,20 @@ def test_a_lost_terminal_detaches_and_the_clerk_commits_at_the_end(
     assert run.exit["state"] == "finished"
     assert run.text("log") == b"ready\nopened\ndone\n"
     assert not run.has("committed")
+
+
+def test_a_stopped_run_goes_on_when_its_terminal_is_lost(run: Run, wait_until: WaitUntil) -> None:
+    with run.in_bash("-i") as person:
+        person.expect(PROMPT)
+        person.type(b"$DS sh -c 'echo ready; exec sleep 100'\r")
+        person.expect(b"ready\r\n")
+        person.type(b"\x1a")
+        person.expect(b"Stopped.*" + PROMPT)
+        assert process_state(run.pid) == "T"
+        person.hang_up()
+        wait_until(lambda: process_state(run.pid) == "S")
+    os.kill(run.pid, signal.SIGTERM)
+    wait_until(lambda: run.has("clerk"))
 
 
 def test_a_detach_names_the_way_back(run: Run) -> None:

@@ -197,8 +197,10 @@ def test_ranks_are_apart_and_the_lowest_is_the_run(tmp_path: Path) -> None:
     write(tmp_path, [({"printed": 9.0}, 1, 1.0)], "stdout")
     data = journal.read(tmp_path)
     assert data.main_rank == 1
-    assert data.ranks() == [0, 1, 3]
+    assert data.ranks() == [1, 3]
     assert data.series()["a"].value.tolist() == [1.0]
+    assert data.series()["printed"].value.tolist() == [9.0]
+    assert set(Tail(tmp_path).poll()) == {"a", "printed"}
     assert data.series(3)["a"].value.tolist() == [3.0]
 
 

@@ -246,18 +246,19 @@ def test_a_folder_is_locked_from_the_first_moment_it_can_be_seen(store: Store, m
 
 def test_a_folder_that_is_still_being_made_is_no_run_and_goes_when_its_maker_is_dead(store: Store) -> None:
     new = begun_run(store)
-    hidden = store.layout.live / f".{new.id}"
-    new.folder.rename(hidden)
+    by_us, by_the_dead = (store.layout.live / f".{new.id}.{pid}" for pid in (os.getpid(), 4194301))
+    new.folder.rename(by_us)
     assert store.live_runs() == []
-    store.recover()
-    assert hidden.exists()
-    edit(hidden / "launch.json", launcher_start_ticks=1)
-    store.recover()
-    # Its lock is still held, so somebody is at it.
-    assert hidden.exists()
     os.close(new.alive)
     store.recover()
-    assert not hidden.exists()
+    assert by_us.exists()
+    by_us.rename(by_the_dead)
+    with live_module.lock_alive(by_the_dead / "alive"):
+        store.recover()
+        # Its lock is held, so somebody is at it.
+        assert by_the_dead.exists()
+    store.recover()
+    assert not by_the_dead.exists()
 
 
 def test_a_folder_whose_maker_died_before_its_first_word_goes_too(store: Store) -> None:
@@ -280,6 +281,20 @@ def test_what_a_crash_left_of_a_removal_goes(store: Store) -> None:
     assert not gone.exists()
     assert not left.exists()
     assert mine.exists()
+
+
+def test_what_a_crash_left_of_a_record_or_of_a_store_being_made_goes(store: Store) -> None:
+    writer = store.layout.writer_file
+    left = [writer.with_name(f"{writer.name}.4194301"), store.layout.root / "store.git.4194301"]
+    left[0].write_text('{"half')
+    (left[1] / "objects").mkdir(parents=True)
+    new = begun_run(store)
+    os.close(new.alive)
+    store.recover()
+    assert [path for path in left if path.exists()] == []
+    again = begun_run(store)
+    os.close(again.alive)
+    assert again.number == new.number + 1
 
 
 @pytest.mark.parametrize("name", ["launch.json", "state.json", "exit.json"])
@@ -422,7 +437,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(store: Store, name: str) ->
     assert fine in {record.id for record in store.records()}
 
 
-@pytest.mark.parametrize("name", ["launch.json", "log", "errors", "journal/0-1.config"])
+@pytest.mark.parametrize("name", ["launch.json", "log", "errors", "alive", "journal/0-1.config"])
 def test_a_link_in_place_of_a_file_is_not_followed(store: Store, tmp_path: Path, name: str) -> None:
     fine, odd = ended_run(store), ended_run(store)
     secret = tmp_path / "secret"
@@ -468,7 +483,7 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     try:
         # The disk takes the first thousand bytes of it and no more.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(StoreError, match="File too large"):
             write_json(path, {"new": "x" * 5_000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import shutil
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -42,25 +46,46 @@ def plain_look() -> Look:
     return Look(PLAIN, ASCII)
 
 
-@pytest.fixture
-def store(project: Path) -> Iterator[Store]:
-    """A store with four ended runs: two good ones, one that failed, one with a tag."""
-    with Store.open(project, create=True) as opened:
+@pytest.fixture(scope="session")
+def made_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose store has four ended runs: two good ones, one that failed, one with a tag."""
+    folder = tmp_path_factory.mktemp("made") / "project"
+    git_folder(folder)
+    with Store.open(folder, create=True) as made:
         for number, rate in enumerate((0.1, 0.2), 1):
             curve = [2.0 / (step + 1) + rate for step in range(60)]
             committed_run(
-                opened,
+                made,
                 name=f"train lr={rate}",
                 experiment="search",
                 config={"lr": rate, "depth": 18 * number, "data": "cifar"},
                 metrics={"train/loss": curve, "val/loss": [value * 1.1 for value in curve], "acc": curve[::-1]},
                 log=LOG,
             )
-        committed_run(
-            opened, name="broken", end={"state": "failed", "exit_code": 3, "stop_reason": "exit code 3"}, log=b"boom\n"
-        )
-        committed_run(opened, name="kept", tags=["paper"], config={"lr": 0.3}, metrics={"loss": [3.0, 2.0, 1.0]})
+        failed = {"state": "failed", "exit_code": 3, "stop_reason": "exit code 3"}
+        committed_run(made, name="broken", end=failed, log=b"boom\n")
+        committed_run(made, name="kept", tags=["paper"], config={"lr": 0.3}, metrics={"loss": [3.0, 2.0, 1.0]})
+        made.index.sync()
+    return folder
+
+
+@pytest.fixture
+def store(made_project: Path, tmp_path: Path) -> Iterator[Store]:
+    """A store of one's own with those four runs: a copy, since making them takes a second."""
+    folder = tmp_path / "project"
+    shutil.copytree(made_project, folder, symlinks=True)
+    with Store.open(folder) as opened:
+        # A copied store takes another writer's name, and its runs would be somebody else's.
+        writer = json.loads(opened.layout.writer_file.read_bytes())
+        writer["inode"] = opened.layout.store_git.stat().st_ino
+        opened.layout.writer_file.write_text(json.dumps(writer))
         yield opened
+
+
+def git_folder(folder: Path) -> None:
+    """A folder under git, with no commit."""
+    folder.mkdir(parents=True)
+    subprocess.run(["git", "init", "-q", str(folder)], check=True, stdin=subprocess.DEVNULL)
 
 
 @dataclass
@@ -116,6 +141,10 @@ class Session:
         await self.pilot.press(*keys)
         await self.pilot.pause()
 
+    async def type(self, text: str) -> None:
+        """Types a text."""
+        await self.press(*("space" if character == " " else character for character in text))
+
     async def until(self, condition: Callable[[], object]) -> None:
         """Waits for something to become true."""
         end = time.monotonic() + SECONDS
@@ -123,7 +152,8 @@ class Session:
             if time.monotonic() > end:
                 pytest.fail(f"still not so after {SECONDS} s; the screen:\n{self.screen}")
             await self.pilot.pause()
-            await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.005)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), 0.005)
 
     @property
     def rows(self) -> list[str]:
@@ -149,14 +179,20 @@ def opened(look: Look) -> Opened:
 
     @asynccontextmanager
     async def open_dashboard(
-        project: Path, *, size: tuple[int, int] = (120, 36), read_only: bool = False, **options: Any
+        project: Path,
+        *,
+        size: tuple[int, int] = (120, 36),
+        read_only: bool = False,
+        started: bool = True,
+        **options: Any,
     ) -> AsyncIterator[Session]:
         readers: list[Reader] = []
 
         def reader(notify: Callable[[str], None]) -> Reader:
             readers.append(Reader(project, notify, read_only=read_only))
             readers[0].interval = 0.05
-            readers[0].start()
+            if started:
+                readers[0].start()
             return readers[0]
 
         options = {"last_screen": (), "look": look, "kept": Kept(None), **options}

@@ -222,15 +222,14 @@ class Page(Widget):
 
     def focus_first(self) -> None:
         """Gives the keys to the pane that had them, or the first one."""
-        if self.focused_view is None or self.focused_view.id not in self.shown_panes:
-            panes = self.focusable_panes()
-            if panes:
-                self.focus_pane(panes[0])
+        panes = self.focusable_panes()
+        if panes and (self.focused_view is None or self.focused_view.id not in panes):
+            self.focus_pane(panes[0])
 
     def focusable_panes(self) -> list[str]:
         """Panes that the keys can go to, in order."""
-        shown = self.shown_panes or [pane.name for pane in self.arrange_panes(*(self.size or self.app.size))]
-        return [name for name in shown if self.views[name].can_focus]
+        panes = self.arrange_panes(*(self.size or self.app.size))
+        return [pane.name for pane in panes if self.views[pane.name].can_focus]
 
     # Keys that mean the same on every page
 

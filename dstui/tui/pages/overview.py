@@ -81,13 +81,21 @@ class OverviewPage(Page):
         """See `Page`."""
         if not isinstance(snapshot, OverviewSnapshot):
             return
-        self.snapshot = snapshot
+        first, self.snapshot = self.snapshot is None, snapshot
         shape = (len(snapshot.running), len(snapshot.since))
         if shape != self._shape:
             self._shape = shape
             self.refresh_layout()
         self._show()
-        self.call_after_refresh(self.focus_first)
+        if first:
+            self._focus_top()
+        self.focus_first()
+
+    def _focus_top(self) -> None:
+        """What runs is looked at first."""
+        panes = self.focusable_panes()
+        if panes and self._focused != panes[0]:
+            self.focus_pane(panes[0])
 
     def minute(self) -> None:
         """See `Page`."""

@@ -82,6 +82,7 @@ class RunsPage(Page):
         self._chart = ChartsModel(desk.look)
         self._on_top = False
         self._marking = False
+        self._open_next = False
 
     # Panes
 
@@ -218,7 +219,10 @@ class RunsPage(Page):
         return True
 
     def do_enter(self) -> None:
-        """Opens the run under the cursor."""
+        """Opens the run under the cursor; after a change of filter or sort, the one that will be there."""
+        if self._on_top:
+            self._open_next = True
+            return
         line = self._under_cursor()
         if line is not None:
             self.desk.open_run(str(line.id))
@@ -371,11 +375,15 @@ class RunsPage(Page):
         if under is not None and not same:
             (place,) = (snapshot.order == under.row).nonzero()
             view.move_to(int(place[0]) if len(place) and not self._on_top else 0)
-        self._on_top = False
+        answered = snapshot.number == self._number
+        self._on_top = self._on_top and not answered
         self._set_title()
         self._follow_cursor()
         self.desk.page_changed()
         self.call_after_refresh(self.focus_first)
+        if answered and self._open_next:
+            self._open_next = False
+            self.do_enter()
 
     def _show(self) -> None:
         snapshot = self.snapshot
@@ -389,7 +397,11 @@ class RunsPage(Page):
             self._chosen_for = chosen_for
             self._columns = columns_of(first, columns, snapshot.objective, self.sort)
         view = self.views["table"]
-        view.set_model(table.TableModel(SnapshotRows(snapshot), self._columns, self.desk.look, self.state))
+        if len(snapshot.order):
+            view.set_model(table.TableModel(SnapshotRows(snapshot), self._columns, self.desk.look, self.state))
+        else:
+            words = "no run matches" if self.query_text else "no runs yet: `ds run train.py` makes one"
+            view.set_model(PartsModel([[], [(words, self.desk.look.quiet)]], self.desk.look))
         self._set_title()
 
     def _set_title(self) -> None:

@@ -111,6 +111,7 @@ class PromptLine(Widget):
         self.status: Sequence[Part] = ()
         self.status_note: Sequence[Part] = ()
         self._shown: object = None
+        self._hint: tuple[Part, ...] = ()
 
     # Asking
 
@@ -176,6 +177,12 @@ class PromptLine(Widget):
         self.status, self.status_note = tuple(status), tuple(note)
         self._refresh_if_changed()
 
+    def refresh_hint(self) -> None:
+        """Draws the question anew when its hint says something else now."""
+        hint = tuple(self.question.hint()) if self.question is not None else ()
+        if hint != self._hint:
+            self.refresh()
+
     def set_look(self, look: Look) -> None:
         """Draws with other colours."""
         self.look = look
@@ -189,7 +196,8 @@ class PromptLine(Widget):
             parts = [(" ", look.text), *(self.message or self.status)]
             return spread(parts, [] if self.message else [*self.status_note, (" ", look.text)], width, look.ground)
         editor = question.editor
-        hint = [*question.hint(), (" ", look.raised)]
+        self._hint = tuple(question.hint())
+        hint = [*self._hint, (" ", look.raised)]
         room = max(8, width - width_of(question.sign) - 4 - sum(width_of(text) for text, _ in hint))
         before = cut_left(editor.text[: editor.position], room, look.glyphs.more)
         under = editor.text[editor.position : editor.position + 1] or " "

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dstui.execution.pump import LogPump
@@ -56,6 +56,7 @@ def copied(live: Path) -> dict[int, bytes]:
     return texts
 
 
+@settings(deadline=None)
 @given(pieces=PIECES, limit=st.integers(0, 100), segment_bytes=st.integers(1, 60), apart=st.booleans())
 def test_whatever_is_written_is_copied_the_same(
     tmp_path_factory: pytest.TempPathFactory,
