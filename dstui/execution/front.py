@@ -55,8 +55,8 @@ INPUT_BYTES = 1 << 12
 LOOK_SECONDS = 0.25
 """How often a terminal that we do not hold is looked at: moving a running job to the foreground sends no signal."""
 
-PAGER_SECONDS = 0.3
-"""In a pipeline a pager may be about to take the terminal; it goes first."""
+PAGER_SECONDS = 1.0
+"""In a pipeline a pager may be about to take the terminal; it goes first. Keys typed meanwhile wait there."""
 
 QUIET_SECONDS = 1.0
 """The first Ctrl-C is only spoken about when the command is still there after this time."""
@@ -309,7 +309,8 @@ class _Front:
             return
         while self._errands:
             self._errands.popleft()()
-        for number in numbers:
+        # First the hang-up: a shell that is left sends its stopped jobs SIGTERM with it.
+        for number in sorted(numbers, key=lambda number: number != signal.SIGHUP):
             if number and self._result is None:
                 self._on_signal(number)
 

@@ -1,4 +1,4 @@
-"""One command becomes one tracked run: code stored, live folder made, keeper started, output followed, run committed."""
+"""One command becomes one tracked run: code stored, keeper started, output followed, run committed."""
 
 from __future__ import annotations
 
@@ -170,6 +170,7 @@ def launch_record(
         config.setdefault("seed", request.seed)
     return {
         "name": request.name or command.default_name(request.words, masker.config(config)),
+        "named": request.name is not None,
         "experiment": request.experiment or None,
         "command": masker.argv(request.words),
         "cwd": str(cwd),

@@ -211,7 +211,7 @@ class Supervisor:
         self._identity = {
             "v": 1,
             "run": self.live.launch.get("run"),
-            "machine": os.environ.get("DSTUI_MACHINE_ID"),
+            "machine": self.live.launch.get("machine"),
             "host": os.uname().nodename,
             "boot": processes.boot_id(),
             "pid_namespace": processes.pid_namespace(),

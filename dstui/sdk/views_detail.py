@@ -136,7 +136,7 @@ def _facts(
     line: RunLine, record: RunRecord | None, meta: Mapping[str, Any], skipped: Sequence[Any], where: SafeText | None
 ) -> list[Fact]:
     facts = [
-        ("state", _state_text(line, meta), "bad" if line.state in BAD_STATES else ""),
+        ("state", f"{line.state}: {line.reason}" if line.reason else line.state, _tone(line)),
         ("where", where, "warn"),
         ("started", format_time(line.started), ""),
         ("took", None if line.live else format_duration(line.duration), ""),
@@ -156,15 +156,8 @@ def _facts(
     return [Fact(clean(label), clean(text), tone) for label, text, tone in facts if text not in (None, "")]
 
 
-def _state_text(line: RunLine, meta: Mapping[str, Any]) -> str:
-    parts = [str(line.state)]
-    if line.reason:
-        parts.append(str(line.reason))
-    elif meta.get("signal"):
-        parts.append(f"signal {meta['signal']}")
-    elif meta.get("exit_code"):
-        parts.append(f"exit code {meta['exit_code']}")
-    return ": ".join(parts)
+def _tone(line: RunLine) -> str:
+    return "bad" if line.state in BAD_STATES else ""
 
 
 def _metric_facts(record: RunRecord | None) -> list[tuple[str, str | None, str]]:

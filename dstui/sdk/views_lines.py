@@ -59,7 +59,7 @@ class LineMaker:
             name=clean(name or ""),
             experiment=clean(experiment or ""),
             state=clean(state),
-            reason=clean(reason or ""),
+            reason=_reason(reason, record["exit_code"], record["signal"]),
             user=clean(user or ""),
             host=clean(host or ""),
             started=started,
@@ -84,7 +84,7 @@ class LineMaker:
             name=clean(record.name),
             experiment=clean(record.experiment or ""),
             state=clean(record.state),
-            reason=clean(record.stop_reason or ""),
+            reason=_reason(record.stop_reason, record.exit_code, record.signal),
             user=clean(record.user),
             host=clean(record.host),
             started=record.started_at,
@@ -165,6 +165,13 @@ def _importance(name: str) -> float:
     kind = 3.0 if _LOSSES.search(lowered) else 2.0 if _SCORES.search(lowered) else 0.0
     clock = -6.0 if _CLOCKS.search(lowered) and not kind else 0.0
     return held_out + kind + clock
+
+
+def _reason(given: str | None, exit_code: int | None, signal: int | None) -> SafeText:
+    """Why a run ended as it did: in the words it was given, else by signal or exit code; "" for a good end."""
+    if given:
+        return clean(given)
+    return clean(f"signal {signal}" if signal else f"exit code {exit_code}" if exit_code else "")
 
 
 def _values(config: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Value]:

@@ -11,10 +11,10 @@ import gzip
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import private_folder
@@ -25,6 +25,7 @@ from dstui_store.schema import (
     FORMAT_VERSION,
     MAX_LINE_BYTES,
     Json,
+    MetricSummary,
     RunRecord,
     cut_json_text,
     cut_json_texts,
@@ -45,6 +46,10 @@ LOG_TAIL_BYTES = 14 << 20
 """A longer log is stored as its first and its last part, with a line between that says what is missing."""
 
 JOURNAL_HEADER_BYTES = 32
+
+PIECE_BYTES = 1 << 20
+
+PARQUET_MEDIA = "application/vnd.apache.parquet"
 
 MAX_COMMAND_BYTES = 256 * 1024
 """Of a command line, and of notes, in `meta.json`."""
@@ -80,8 +85,8 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
         StoreError: a journal or the log could not be read, or what was written of it does not read back the same.
     """
     files: dict[str, bytes] = {}
-    summary = _metrics(run, git.layout.root / "tmp", files)
-    artifacts = _log(run, git.layout, files, masker)
+    summary, artifacts = _metrics(run, git.layout, files)
+    artifacts += _log(run, git.layout, files, masker)
     config = masker.config(run.config())
     code = dict(run.part("code"))
     trouble = [text[:MAX_TROUBLE_LENGTH] for text in run.errors()[:MAX_TROUBLES]]
@@ -139,19 +144,25 @@ def stage_first(staging: Staging, author: str, epoch: float) -> tuple[str, str]:
     return staging.commit(tree, [], f"ds v{FORMAT_VERSION}\n", author, int(epoch)), tree
 
 
-def _metrics(run: LiveRun, temporary: Path, files: dict[str, bytes]) -> dict[str, Any]:
-    """Adds the Parquet files; returns the summary. A run without a point costs no Parquet library."""
+def _metrics(
+    run: LiveRun, layout: Layout, files: dict[str, bytes]
+) -> tuple[dict[str, MetricSummary], list[dict[str, Json]]]:
+    """Adds the Parquet files; returns the summary and what is kept in `cas/` of a run too large for a commit.
+
+    A run without a point costs no Parquet library.
+    """
     journals = [path for path in run.journal.glob("*.dsj") if path.stat().st_size > JOURNAL_HEADER_BYTES]
     if not journals:
-        return {}
+        return {}, []
     from dstui_store import metrics
 
-    private_folder(temporary)
-    with tempfile.TemporaryDirectory(dir=temporary, suffix=f".{os.getpid()}") as folder:
+    private_folder(layout.root / "tmp")
+    with tempfile.TemporaryDirectory(dir=layout.root / "tmp", suffix=f".{os.getpid()}") as folder:
         compacted = metrics.compact(run.journal, Path(folder))
         for name, path in compacted.files.items():
             files[name] = path.read_bytes()
-    return dict(compacted.summary)
+        kept = [_keep(_pieces(path), layout, name, PARQUET_MEDIA) for name, path in compacted.full.items()]
+    return dict(compacted.summary), kept
 
 
 def _known_tree(git: Git, tree: Json, trouble: list[str]) -> str | None:
@@ -200,11 +211,25 @@ def _log(run: LiveRun, layout: Layout, files: dict[str, bytes], masker: Masker) 
     missing = written - len(head) - len(tail)
     middle = f"\n[dstui: {missing:,} bytes of output are not shown here; `ds logs` reads the whole if it was kept]\n"
     files["log.gz"] = _compressed(masker.content(head + middle.encode() + tail))
-    return [_keep(parts, layout, masker)]
+    return [_keep(_masked_lines(parts, masker), layout, "log", "text/plain")]
 
 
-def _keep(parts: Sequence[Path], layout: Layout, masker: Masker) -> dict[str, Json]:
-    """Copies the log into `cas/` under its SHA-256, masked, in pieces; returns its line for `artifacts.json`."""
+def _masked_lines(parts: Sequence[Path], masker: Masker) -> Iterator[bytes]:
+    """The log in pieces of whole lines, so that no secret is cut in two between pieces."""
+    for path in parts:
+        with path.open("rb") as source:
+            while lines := source.readlines(PIECE_BYTES):
+                yield masker.content(b"".join(lines))
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as source:
+        while piece := source.read(PIECE_BYTES):
+            yield piece
+
+
+def _keep(pieces: Iterable[bytes], layout: Layout, path: str, media: str) -> dict[str, Json]:
+    """Writes bytes into `cas/` under their SHA-256, durably; returns their line for `artifacts.json`."""
     cas = layout.cas
     private_folder(cas)
     private_folder(layout.root / "tmp")
@@ -212,13 +237,9 @@ def _keep(parts: Sequence[Path], layout: Layout, masker: Masker) -> dict[str, Js
     descriptor, name = tempfile.mkstemp(dir=layout.root / "tmp", suffix=f".{os.getpid()}")
     try:
         with os.fdopen(descriptor, "wb") as target:
-            for path in parts:
-                with path.open("rb") as source:
-                    # By lines, so that no secret is cut in two between pieces.
-                    while lines := source.readlines(1 << 20):
-                        piece = masker.content(b"".join(lines))
-                        digest.update(piece)
-                        size += target.write(piece)
+            for piece in pieces:
+                digest.update(piece)
+                size += target.write(piece)
             target.flush()
             os.fsync(target.fileno())
         final = cas / digest.hexdigest()[:2] / digest.hexdigest()
@@ -226,8 +247,8 @@ def _keep(parts: Sequence[Path], layout: Layout, masker: Masker) -> dict[str, Js
         Path(name).replace(final)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
-        raise StoreError(f"The log could not be kept in `{cas}`: {error.strerror}", hint="free some space") from error
-    return {"path": "log", "size": size, "sha256": digest.hexdigest(), "media": "text/plain"}
+        raise StoreError(f"`{path}` could not be kept in `{cas}`: {error.strerror}", hint="free some space") from error
+    return {"path": path, "size": size, "sha256": digest.hexdigest(), "media": media}
 
 
 def _meta(run: LiveRun, record: RunRecord, end: Mapping[str, Json], code: Mapping[str, Json]) -> dict[str, Json]:

@@ -12,16 +12,17 @@ import os
 import re
 import select
 import shutil
+import stat
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 from dstui_store.errors import DamagedError, GitError, GitTimeoutError, LimitError, NotAStoreError
-from dstui_store.layout import Layout, check_private, private_folder
+from dstui_store.layout import Layout, check_private, private_folder, read_small
 from dstui_store.limits import MAX_MESSAGE_BYTES
 from dstui_store.objects import Staging, object_name, sync_folder
 from dstui_store.schema import OBJECT_ID
@@ -51,6 +52,26 @@ DEADLINE_SECONDS = 120.0
 """A local git call that takes longer is ended; the slowest honest one is the first pack of a huge project."""
 
 REF = re.compile(r"refs/ds/[a-z0-9][a-z0-9._/-]*")
+
+OWN_FOLDERS = ("objects", "objects/info", "objects/pack", "refs", "refs/ds", "info")
+OWN_FILES = ("config", "HEAD", "packed-refs")
+"""What a repository of ours has; `packed-refs` only where somebody packed them."""
+
+FOREIGN_NAMES = (
+    "commondir",
+    "config.worktree",
+    "hooks",
+    "info/attributes",
+    "info/exclude",
+    "info/grafts",
+    "info/sparse-checkout",
+    "modules",
+    "objects/info/alternates",
+    "objects/info/http-alternates",
+    "shallow",
+    "worktrees",
+)
+"""What no repository of ours has: each would let somebody else say what git does, or what it sees."""
 
 STORE_CONFIG = """\
 [core]
@@ -124,6 +145,8 @@ class Git:
             NotAStoreError: something else, or somebody else's, lies at its place.
             GitError: git is missing or too old.
         """
+        if layout.common_dir is not None and (shared := layout.common_dir / "ds").is_symlink():
+            raise NotAStoreError(f"`{shared}` is a link", hint="remove it: a store is never reached through a link")
         if not layout.store_git.exists():
             if not create:
                 return None
@@ -162,19 +185,20 @@ class Git:
         environment: Mapping[str, str] | None = None,
         config: Sequence[str] = (),
         keep_descriptor: int | None = None,
-        deadline_seconds: float = DEADLINE_SECONDS,
+        deadline_seconds: float | None = None,
     ) -> bytes:
         """The output of one git call.
 
         Args:
             config: `key=value` pairs for this call; values must have been checked.
             keep_descriptor: a lock that git inherits, so that it is free only when both are dead.
-            deadline_seconds: a call that takes longer is ended.
+            deadline_seconds: a call that takes longer is ended; by default `DEADLINE_SECONDS`.
 
         Raises:
             GitTimeoutError: it took too long.
             GitError: git failed; the message holds its last words.
         """
+        deadline = DEADLINE_SECONDS if deadline_seconds is None else deadline_seconds
         if verb not in VERBS:
             raise GitError(f"git {verb} is not a call that the store makes")
         command = [git_program(), *(part for pair in config for part in ("-c", pair)), verb, *arguments]
@@ -184,7 +208,7 @@ class Git:
                 input=stdin,
                 capture_output=True,
                 check=False,
-                timeout=deadline_seconds,
+                timeout=deadline,
                 env={**local_environment(self.layout.store_git), **(environment or {})},
                 pass_fds=() if keep_descriptor is None else (keep_descriptor,),
                 start_new_session=True,
@@ -192,7 +216,7 @@ class Git:
                 cwd=(environment or {}).get("GIT_WORK_TREE", self.layout.store_git),
             )
         except subprocess.TimeoutExpired as error:
-            raise GitTimeoutError(f"git {verb} took longer than {deadline_seconds:.0f} s") from error
+            raise GitTimeoutError(f"git {verb} took longer than {deadline:.0f} s") from error
         if done.returncode != 0:
             words = " ".join(done.stderr.decode("utf-8", "replace").split())
             raise GitError(f"git {verb} failed: {words[:400] or f'exit code {done.returncode}'}")
@@ -255,7 +279,7 @@ class Git:
             yield entry
             at = entry.parents[0] if entry.parents else None
 
-    def _rev_list(self, tip: str) -> Iterator[LogEntry]:
+    def _rev_list(self, tip: str) -> Generator[LogEntry, None, None]:
         """As `log`, as far as git goes."""
         # In the bytes that were stored: with another encoding git would give more than one NUL.
         arguments = ["rev-list", "--first-parent", "--encoding=none", "--format=%x01%H%x00%P%x00%B%x00", tip, "--"]
@@ -290,12 +314,10 @@ class Git:
 
     def read_ref(self, ref: str) -> str | None:
         """The object id of a ref of ours, read as a file (packed ones too); None when it does not exist."""
-        try:
-            text = (self.layout.store_git / ref).read_text().strip()
-        except FileNotFoundError:
+        path = self.layout.store_git / ref
+        if not path.exists():
             return self._packed_ref(ref)
-        except OSError as error:
-            raise GitError(f"Cannot read the ref `{ref}`: {error.strerror}") from error
+        text = read_small(path).decode("ascii", "replace").strip()
         if OBJECT_ID.fullmatch(text):
             return text
         # A ref file emptied by a power cut: the log entry it named is still there, and `doctor` names it.
@@ -516,10 +538,7 @@ def _config_text(algorithm: str) -> str:
 def _project_algorithm(layout: Layout) -> str:
     if layout.common_dir is None:
         return "sha1"
-    try:
-        text = (layout.common_dir / "config").read_text(errors="replace").lower()
-    except OSError:
-        return "sha1"
+    text = read_small(layout.common_dir / "config").decode("utf-8", "replace").lower()
     return "sha256" if re.search(r"^\s*objectformat\s*=\s*sha256\s*$", text, re.MULTILINE) else "sha1"
 
 
@@ -530,15 +549,20 @@ def _check(store_git: Path) -> None:
         NotAStoreError: the reason, and what to do.
     """
     hint = f"move `{store_git.parent}` away to start a fresh store"
-    for path in (store_git.parent, store_git, store_git / "config", store_git / "objects", store_git / "refs"):
+    for path in (store_git.parent, store_git, *(store_git / name for name in (*OWN_FOLDERS, *OWN_FILES))):
         try:
-            check_private(path, path.lstat())
+            found = path.lstat()
         except FileNotFoundError as error:
+            if path.name == "packed-refs":
+                continue
             raise NotAStoreError(f"`{path}` is missing", hint=hint) from error
+        check_private(path, found)
+        if path.name in OWN_FILES and not stat.S_ISREG(found.st_mode):
+            raise NotAStoreError(f"`{path}` is no file", hint=hint)
     if store_git.stat().st_mode & 0o077:
         raise NotAStoreError(f"`{store_git}` is open to others", hint=f"chmod 700 `{store_git}`")
-    if (store_git / "config").read_text() not in (_config_text("sha1"), _config_text("sha256")):
+    if (store_git / "config").read_bytes() not in (_config_text("sha1").encode(), _config_text("sha256").encode()):
         raise NotAStoreError(f"`{store_git / 'config'}` is not the configuration that dstui writes", hint=hint)
-    for name in ("commondir", "config.worktree", "info/attributes", "objects/info/alternates", "hooks"):
+    for name in FOREIGN_NAMES:
         if os.path.lexists(store_git / name):
             raise NotAStoreError(f"`{store_git / name}` does not belong into a store of dstui", hint=hint)

@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dstui_store.errors import DamagedError, FormatError, LimitError, StoreError
+from dstui_store.errors import DamagedError, FormatError, LimitError, NotAStoreError, StoreError
 from dstui_store.limits import MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, MAX_SYNC_COMMITS
 from dstui_store.schema import RUN_ID, Json, RunRecord, from_json, is_finite, parse_line, to_json, trusted_from_json
 
@@ -497,5 +497,8 @@ def _ref_files(folder: Path) -> Iterable[Path]:
     for item in items:
         if item.is_dir(follow_symlinks=False):
             yield from _ref_files(Path(item.path))
-        else:
+        elif item.is_file(follow_symlinks=False):
             yield Path(item.path)
+        else:
+            # Git would follow a link, and wait for a pipe.
+            raise NotAStoreError(f"`{item.path}` is no ref of dstui but a link or a pipe", hint="remove it")

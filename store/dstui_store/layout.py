@@ -7,6 +7,7 @@ On a network file system the index, locks and sockets go to a folder of this mac
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -25,6 +26,9 @@ NETWORK_FILE_SYSTEMS = re.compile(
 
 MACHINE_FOLDER = Path("/var/tmp")
 """Where this machine keeps what a network disk cannot; it outlives a reboot, as the runs do."""
+
+MAX_SMALL_BYTES = 64 << 20
+"""Of one text file of a git dir; the largest is `packed-refs`, 100 bytes a ref."""
 
 PROJECT_MARK = "dstui.toml"
 """The file that marks a project's folder where there is no git."""
@@ -198,7 +202,7 @@ def file_system_type(path: Path) -> str:
 
 
 def file_system_in(mounts: bytes, path: Path, device: str) -> str:
-    """The type of the mount that has `device` (`major:minor`), else of the deepest one above `path`, or "".
+    r"""The type of the mount that has `device` (`major:minor`), else of the deepest one above `path`, or "".
 
     Args:
         mounts: the bytes of a mountinfo file; names in it are in any encoding, spaces in them as `\\040`.
@@ -253,22 +257,37 @@ def git_dir_at(path: Path) -> Path | None:
         if path.is_dir():
             candidate = path.resolve()
         else:
-            text = path.read_bytes()[:4096].decode("utf-8", "surrogateescape")
+            text = read_small(path)[:4096].decode("utf-8", "surrogateescape")
             if not text.startswith("gitdir:"):
                 return None
             candidate = (path.parent / text[len("gitdir:") :].strip()).resolve()
         return candidate if (candidate / "HEAD").is_file() else None
-    except OSError:
+    except (OSError, ValueError, RuntimeError):
+        # A NUL or a loop of links is no path.
         return None
+
+
+def read_small(path: Path) -> bytes:
+    """At most `MAX_SMALL_BYTES` of a file of the project's git; nothing of a pipe or device, which may never end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_SMALL_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def common_dir_of(git_dir: Path) -> Path:
     """Where the objects and refs of a git dir are: elsewhere for a linked worktree."""
-    try:
-        text = (git_dir / "commondir").read_bytes()[:4096].decode("utf-8", "surrogateescape").strip()
-    except OSError:
-        return git_dir
-    return (git_dir / text).resolve()
+    text = read_small(git_dir / "commondir")[:4096].decode("utf-8", "surrogateescape").strip()
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        return (git_dir / text).resolve()
+    return git_dir
 
 
 def _may_hold(common_dir: Path, root: Path) -> bool:

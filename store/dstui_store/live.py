@@ -105,11 +105,31 @@ class LiveRun:
     def config(self) -> dict[str, Json]:
         """Params: those of the launcher, then those that the script's processes declared, later wins."""
         values = dict(self.part("config"))
+        for line in self._declared("values"):
+            values.update(line)
+        return flatten(values)
+
+    def about(self) -> tuple[str, str | None, tuple[str, ...]]:
+        """(name, experiment, tags): what the user typed stands over what the script's `init` says."""
+        launch = self.launch
+        name, experiment = _text(launch.get("name")), _text(launch.get("experiment"))
+        tags = set(_texts(launch.get("tags")))
+        for line in self._declared("run"):
+            if not launch.get("named"):
+                name = _text(line.get("name")) or name
+            if not launch.get("experiment"):
+                experiment = _text(line.get("experiment")) or experiment
+            tags.update(_texts(line.get("tags")))
+        return name or self.id[:5], experiment, tuple(sorted(tags))
+
+    def _declared(self, key: str) -> Iterator[dict[str, Json]]:
+        """The objects of one key that the script's processes wrote, in order."""
         for path in sorted(self.journal.glob("*.config")):
             for line in _lines(path):
                 with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                    values.update(_load(line)["values"])
-        return flatten(values)
+                    found = _load(line)[key]
+                    if isinstance(found, dict):
+                        yield found
 
     def part(self, key: str) -> Mapping[str, Json]:
         """An object of the launch record, empty where there is none."""
@@ -141,11 +161,12 @@ class LiveRun:
         """The run as listings show it while it has no commit."""
         launch, end = self.launch, self.exit
         state, duration = end.get("state"), end.get("duration_seconds")
+        name, experiment, tags = self.about()
         return RunRecord(
             id=self.id,
             number=_whole(launch.get("number")) or 0,
-            name=_text(launch.get("name")) or self.id[:5],
-            experiment=_text(launch.get("experiment")),
+            name=name,
+            experiment=experiment,
             state=state if state in STATES else "lost" if end else "running",
             stop_reason=_text(end.get("stop_reason")),
             exit_code=_whole(end.get("exit_code")),
@@ -159,7 +180,7 @@ class LiveRun:
             writer=_text(launch.get("writer")) or "",
             config=self.config(),
             summary=dict(summary or {}),
-            tags=_texts(launch.get("tags")),
+            tags=tags,
             notes=_text(launch.get("notes")) or "",
             parent_run=_text(launch.get("parent_run")),
         )
@@ -390,8 +411,13 @@ def _read_regular(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return b""
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(MAX_JSON_BYTES + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_JSON_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _lives(record: Mapping[str, Json], pid_key: str, ticks_key: str) -> bool:

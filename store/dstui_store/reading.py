@@ -105,9 +105,7 @@ class RunReading(ABC):
 
     def environment(self, run: str) -> dict[str, Json]:
         """`env.json` of a run."""
-        return self._from(
-            run, lambda found: dict(found.part("environment")), lambda: self.json(run, "env.json")
-        )
+        return self._from(run, lambda found: dict(found.part("environment")), lambda: self.json(run, "env.json"))
 
     def config(self, run: str) -> dict[str, Json]:
         """All params of a run, those too many for a listing included."""
@@ -234,12 +232,15 @@ class RunReading(ABC):
     def _stored_log(self, run: str) -> bytes:
         if "log.gz" not in self.entries(run):
             return b""
-        kept = self._kept_log(run)
+        kept = self._kept(run).get("log")
         return kept.read_bytes() if kept is not None else _inflate(self.blob(run, "log.gz"))
 
     def _stored_metrics(self, run: str, keys: list[str] | None) -> dict[str, Series]:
         from dstui_store import metrics
 
+        kept = {name: path for name, path in self._kept(run).items() if name.startswith("metrics")}
+        if kept:
+            return metrics.read(kept, keys=keys, full=True)
         names = [name for name in self.entries(run) if name.startswith("metrics") and name.endswith(".parquet")]
         return metrics.read({name: self.blob(run, name) for name in names}, keys=keys)
 
@@ -271,15 +272,16 @@ class RunReading(ABC):
         data = load_json(self.blob(run, entry))
         return data if isinstance(data, list) else []
 
-    def _kept_log(self, run: str) -> Path | None:
-        """The whole log in `cas/`, when the commit holds only its ends and the bytes are here and right."""
+    def _kept(self, run: str) -> dict[str, Path]:
+        """What was too big for the commit, by name: the files in `cas/` that are here and whose bytes are right."""
+        found: dict[str, Path] = {}
         for item in self._json_list(run, "artifacts.json"):
-            if isinstance(item, dict) and item.get("path") == "log" and isinstance(item.get("sha256"), str):
-                name = str(item["sha256"])
+            name = item.get("sha256") if isinstance(item, dict) else None
+            if isinstance(name, str) and re.fullmatch(r"[0-9a-f]{64}", name):
                 path = self.layout.cas / name[:2] / name
-                if re.fullmatch(r"[0-9a-f]{64}", name) and path.is_file() and _sha256(path) == name:
-                    return path
-        return None
+                if path.is_file() and _sha256(path) == name:
+                    found[str(item.get("path"))] = path
+        return found
 
     def _walk(self, tree: str, prefix: str, depth: int, files: dict[str, tuple[int, str]]) -> None:
         if depth > MAX_CODE_DEPTH:

@@ -26,7 +26,7 @@ from dstui_store.errors import (
 )
 from dstui_store.git import Git
 from dstui_store.index import Index, apply_operations
-from dstui_store.layout import Layout, locate, machine_id, private_folder, private_local
+from dstui_store.layout import Layout, locate, private_folder, private_local
 from dstui_store.live import Liveness, LiveRun
 from dstui_store.objects import Staging, sweep_stagings
 from dstui_store.reading import RunReading
@@ -257,9 +257,7 @@ class Store(RunReading):
         records = [run.record(_live_summary(run)) for run in runs]
         if self.exists:
             self.index.sync()
-            records = [
-                apply_operations(record, self.index.operations(record.id, record.writer)) for record in records
-            ]
+            records = [apply_operations(record, self.index.operations(record.id, record.writer)) for record in records]
         return sorted(records, key=lambda record: -(record.started_at or 0.0))
 
     def live_run(self, run: str) -> LiveRun | None:
@@ -386,7 +384,10 @@ class Store(RunReading):
     def _locked(self) -> Iterator[int]:
         """Holds the store's lock; yields its descriptor, for git to inherit."""
         private_local(self.layout)
-        descriptor = os.open(self.layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            descriptor = os.open(self.layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StoreError(f"`{self.layout.lock}` cannot be opened: {error.strerror}", hint="remove it") from error
         try:
             deadline = time.monotonic() + LOCK_SECONDS
             pause = 0.001

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from dstui_store.errors import DamagedError, FormatError
 
@@ -480,7 +480,7 @@ def _real(value: Json) -> float:
     return float(value)
 
 
-def is_finite(value: Json) -> bool:
+def is_finite(value: Json) -> TypeGuard[float]:
     """Whether a JSON value is a number, and neither infinite nor NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

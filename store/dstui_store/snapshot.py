@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dstui_store.errors import GitError, GitTimeoutError, StoreError
-from dstui_store.git import DEADLINE_SECONDS, Git, quoted_alternate, read_config
-from dstui_store.layout import Layout, common_dir_of, git_dir_at
+from dstui_store.git import Git, quoted_alternate, read_config
+from dstui_store.layout import Layout, common_dir_of, git_dir_at, read_small
 from dstui_store.limits import MAX_PATH_BYTES
 from dstui_store.objects import EXECUTABLE, GITLINK, LINK, REGULAR, Staging, is_git_name
 from dstui_store.schema import OBJECT_ID
@@ -181,10 +181,7 @@ def read_head(layout: Layout) -> tuple[str | None, str | None]:
     loose = _read_line(layout.common_dir / ref)
     if OBJECT_ID.fullmatch(loose):
         return loose, branch
-    try:
-        packed = (layout.common_dir / "packed-refs").read_text(errors="replace").splitlines()
-    except OSError:
-        packed = []
+    packed = read_small(layout.common_dir / "packed-refs").decode("utf-8", "replace").splitlines()
     found = next((line.split()[0] for line in packed if line.endswith(f" {ref}")), None)
     return found, branch
 
@@ -287,7 +284,7 @@ class _Looking:
         output = self._run(*arguments, deadline_seconds=MAX_WALK_SECONDS)
         return [os.fsdecode(path) for path in output.split(b"\0") if path]
 
-    def _run(self, verb: str, *arguments: str, stdin: bytes = b"", deadline_seconds: float = DEADLINE_SECONDS) -> bytes:
+    def _run(self, verb: str, *arguments: str, stdin: bytes = b"", deadline_seconds: float | None = None) -> bytes:
         return self.git.run(
             verb,
             *arguments,
@@ -542,11 +539,11 @@ def _copy_index(layout: Layout, target: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreError(f"Cannot read `{layout.git_dir / 'index'}`: {error.strerror}") from error
+        raise StoreError(f"Cannot read `{layout.git_dir / 'index'}`: {error.strerror or error}") from error
     target.chmod(0o600)
     # Copied only after the index: it names its shared part, which git never changes.
     for shared in layout.git_dir.glob("sharedindex.*"):
-        if not (layout.store_git / shared.name).exists():
+        if shared.is_file() and not (layout.store_git / shared.name).exists():
             # Whole or not at all, for a snapshot beside this one may be about to read it.
             temporary = target.with_name(shared.name)
             shutil.copy2(shared, temporary)
@@ -678,10 +675,7 @@ def _largest_folder(project: Path) -> str:
 
 
 def _read_line(path: Path) -> str:
-    try:
-        return path.read_bytes()[:4096].decode("utf-8", "replace").strip()
-    except OSError:
-        return ""
+    return read_small(path)[:4096].decode("utf-8", "replace").strip()
 
 
 def _shortened(skipped: list[Skipped]) -> tuple[Skipped, ...]:

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,7 +139,9 @@ def test_pdb_with_its_line_editor_works(run: Run, script: Script) -> None:
 def test_control_c_in_a_line_editor_ends_nothing(run: Run) -> None:
     with run.at_terminal(sys.executable, "-q", "-i", "-c", "import readline") as person:
         person.expect(b">>> ")
-        for _ in range(3):
+        begun = time.monotonic()
+        # Longer than the patience after which a further Control-C would ask harder.
+        while time.monotonic() < begun + 3.5:
             # Its echo shows that the editor waits: Python itself loses a Control-C that comes just before.
             person.type(b"1 +")
             person.expect(rb"1 \+")
@@ -146,6 +149,7 @@ def test_control_c_in_a_line_editor_ends_nothing(run: Run) -> None:
             person.expect(b"KeyboardInterrupt\r\n>>> ")
         person.type(b"exit()\r")
         assert person.wait() == 0
+        assert b"dstui" not in person.screen
     assert run.exit["state"] == "finished"
 
 
@@ -294,6 +298,31 @@ def test_control_z_in_a_script_stops_the_script_too(run: Run, wait_until: WaitUn
         person.wait()
 
 
+def test_a_full_screen_program_that_stops_itself_stops_the_script_around_it(
+    run: Run, script: Script, wait_until: WaitUntil
+) -> None:
+    program = script(
+        "import os, signal, sys, termios, tty\n"
+        "before = termios.tcgetattr(0); tty.setraw(0)\n"
+        "os.write(1, b'ready')\n"
+        "os.read(0, 1)\n"
+        "termios.tcsetattr(0, termios.TCSADRAIN, before)\n"
+        "os.kill(0, signal.SIGTSTP)\n"
+        "print('went on')\n"
+    )
+    with run.in_bash("-i") as person:
+        person.expect(PROMPT)
+        person.type(f"bash -c '$DS {sys.executable} {program}; echo after'\r".encode())
+        person.expect(b"ready")
+        wait_until(lambda: not person.settings()[3] & termios.ISIG)
+        person.type(b"\x1a")
+        person.expect(b"Stopped.*" + PROMPT)
+        person.type(b"fg\r")
+        person.expect(b"went on.*after.*" + PROMPT)
+        person.type(b"exit\r")
+        person.wait()
+
+
 def test_a_changed_window_size_is_passed_on_at_once(run: Run, script: Script) -> None:
     program = script(
         "import os, signal\n"
@@ -338,6 +367,8 @@ def test_a_pager_at_the_end_of_the_pipeline_gets_the_keys(run: Run, script: Scri
     pager = script(
         "import os, sys, termios, tty\n"
         "terminal = os.open('/dev/tty', os.O_RDWR)\n"
+        # Slower than the start of the run.
+        "while not os.path.exists(os.environ['LIVE'] + '/state.json'): pass\n"
         "before = tty.setcbreak(terminal) or termios.tcgetattr(terminal)\n"
         "print('first', sys.stdin.readline().strip(), flush=True)\n"
         "for _ in range(8): print('key', os.read(terminal, 1).decode(), flush=True)\n"

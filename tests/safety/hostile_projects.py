@@ -256,7 +256,6 @@ def submodule(b: Builder) -> Trap:
     git(b.project, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library), "lib")
     commit_all(b.project)
     git(b.project / "lib", "config", "core.fsmonitor", b.program)
-    write_files(b.project, {".gitmodules": (b.project / ".gitmodules").read_text() + f"\tupdate = !{b.program}\n"})
     return Trap(("status",))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def visit(start: Path) -> None:
             store.metrics(found.id)
             store.code_files(found.id)
             store.code_diff(None, store.code_tree(found.id))
-            if store.base_tree(found.id):
+            with contextlib.suppress(StoreError):
+                # The project's own git may lack what it compares with.
                 store.code_changes(found.id)
         store.snapshot()
 

@@ -114,7 +114,7 @@ def test_what_is_no_folder_is_said_so(tmp_path: Path) -> None:
             locate(path)
 
 
-@pytest.mark.parametrize("content", ["", "gitdir: \n", "gitdir: /nowhere\n", "nonsense", "gitdir: .\n"])
+@pytest.mark.parametrize("content", ["", "gitdir: \n", "gitdir: /nowhere\n", "nonsense", "gitdir: .\n", "gitdir: a\0b\n", "gitdir: " + "x/" * 5000])
 def test_a_broken_git_file_is_passed_over(tmp_path: Path, content: str) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()

@@ -437,6 +437,17 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(store: Store, name: str) ->
     assert fine in {record.id for record in store.records()}
 
 
+@pytest.mark.parametrize("name", ["launch.json", "state.json", "exit.json", "log", "errors", "journal/0-1.config"])
+def test_a_folder_in_place_of_a_file_stops_nobody(store: Store, name: str) -> None:
+    fine, odd = ended_run(store), ended_run(store)
+    path = store.layout.live / odd / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    look_at_everything(store)
+    assert fine in {record.id for record in store.recover()}
+    assert fine in {record.id for record in store.records()}
+
+
 @pytest.mark.parametrize("name", ["launch.json", "log", "errors", "alive", "journal/0-1.config"])
 def test_a_link_in_place_of_a_file_is_not_followed(store: Store, tmp_path: Path, name: str) -> None:
     fine, odd = ended_run(store), ended_run(store)

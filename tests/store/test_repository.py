@@ -26,6 +26,7 @@ from dstui_store import (
     machine_id,
     new_run_id,
 )
+from dstui_store import metrics
 from dstui_store import repository as repository_module
 from tests.store.ended_runs import STARTED_AT, begun_run, committed_run, dead_run, ended_run, write_journal
 from tests.store.git_projects import fsck, store_git, write_files
@@ -561,3 +562,18 @@ def test_a_closed_store_can_be_used_again(store: Store) -> None:
     assert store.meta(record.id)["id"] == record.id
     store.close()
     store.close()
+
+
+def test_every_point_of_a_run_too_large_for_a_commit_is_kept_beside_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "MAX_COMMIT_PARQUET_BYTES", 2_000)
+    values = [float(number % 97) / 7 for number in range(5_000)]
+    with Store.open(project, create=True) as store:
+        run = ended_run(store, metrics={"loss": values})
+        assert store.commit_ended(run) is not None
+        assert store.metrics(run)["loss"].value.tolist() == values
+        for kept in store.layout.cas.rglob("*"):
+            if kept.is_file():
+                kept.unlink()
+        assert 0 < len(store.metrics(run)["loss"].value) <= 10_000

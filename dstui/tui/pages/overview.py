@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from dstui.sdk.views_data import OverviewRequest, OverviewSnapshot, RunLine, Snapshot
-from dstui.tui.pages.base import SMALL_HEIGHT, Desk, Page
+from dstui.tui.pages.base import SMALL_HEIGHT, WIDE, Desk, Page
 from dstui.tui.views import table
 from dstui.tui.views.formats import table_age
 from dstui.tui.views.line_view import LineView
@@ -55,7 +55,8 @@ class OverviewPage(Page):
             return [Pane("recent", 0, 0, width, height)]
         most = MOST_SINCE_LINES if height >= SMALL_HEIGHT else 4
         running_height = min(running, max(2, height // 3)) + 2 if running else 0
-        since_height = min(news, most) + 2 if news else 0
+        # Its upper edge, and the lower one of the whole frame.
+        since_height = min(news, most) + 1 + int(width >= WIDE) if news else 0
         recent_height = height - running_height - since_height
         panes = []
         if running_height:
@@ -231,7 +232,8 @@ class OverviewPage(Page):
         view = self.views[name]
         old = view.model if isinstance(view.model, table.TableModel) else None
         under = old.rows.at(view.cursor) if old is not None else None
-        view.set_model(table.TableModel(table.ListedRows(lines), self._columns[name], self.desk.look, state))
+        rows = table.ListedRows(lines)
+        view.set_model(table.TableModel(rows, self._columns[name], self.desk.look, state, headed=name != "since"))
         if under is not None:
             place = next((index for index, line in enumerate(lines) if line.id == under.id), None)
             if place is not None and place != view.cursor:

@@ -17,6 +17,7 @@ from dstui.sdk.views_data import (
     RunsSnapshot,
     Snapshot,
 )
+from dstui.sdk.views_lines import by_importance, lower_is_better
 from dstui.tui.pages.base import SMALL_HEIGHT, SMALL_WIDTH, WIDE, Desk, Page, sort_words
 from dstui.tui.pages.overview import range_to_mark
 from dstui.tui.views import table
@@ -25,6 +26,7 @@ from dstui.tui.views.line_view import LineView
 from dstui.tui.views.lines import PartsModel, longest
 from dstui.tui.views.panes import Pane
 from dstui.tui.views.prompt import Editor, Question
+from dstui.units import format_number
 
 if TYPE_CHECKING:
     from dstui.sdk.views_data import ValueColumn
@@ -482,8 +484,6 @@ class RunsPage(Page):
         self._ask()
 
     def _more_is_better(self, key: str) -> bool:
-        from dstui.sdk.views_lines import lower_is_better
-
         return not lower_is_better(key.removeprefix("metric."))
 
     def _model_layout(self) -> list[tuple[TableColumn, int]]:
@@ -610,17 +610,13 @@ def differing_lines(preview: PreviewSnapshot, line: RunLine | None, look: Look) 
         ] or [[("same params", look.quiet)]]
     if line is None:
         return []
-    keys = [
-        *sorted(key for key in line.values if key.startswith("metric.")),
-        *sorted(key for key in line.values if key.startswith("param.")),
-    ]
+    metrics = by_importance(key[7:] for key in line.values if key.startswith("metric."))
+    keys = [*(f"metric.{name}" for name in metrics), *sorted(key for key in line.values if key.startswith("param."))]
     width = longest([key.partition(".")[2] for key in keys], 24) + 2
     return [[(key.partition(".")[2].ljust(width), look.quiet), (value_text(line, key), look.text)] for key in keys]
 
 
 def value_text(line: RunLine, key: str) -> str:
     """One value of a run as text."""
-    from dstui.units import format_number
-
     value = line.values[key]
     return format_number(value, keep_zeros=key.startswith("metric.")) if isinstance(value, float) else value

@@ -37,7 +37,7 @@ MARKS = "*o+x#%@&"
 """One letter per series where braille cannot be shown."""
 
 OUTLIER_FACTOR = 10.0
-"""A full range this many times wider than that of nearly all means is cut down to the latter."""
+"""A full range this many times wider than that of nearly all columns is cut down to the latter."""
 
 SMOOTHING = (0.0, 0.6, 0.9, 0.99)
 """The weights of the past that the key `o` goes through."""
@@ -185,12 +185,12 @@ def _group_mean(mean: Floats, first: NDArray[np.int64]) -> Floats:
 
 
 def _limits(curves: Sequence[_Curve], *, full: bool) -> tuple[float, float]:
-    """The y range: all of it, or that of nearly all means when a few values would flatten everything else."""
+    """The y range: all of it, or that of nearly all columns when a few values would flatten everything else."""
     lo = np.concatenate([curve.lo for curve in curves])
     hi = np.concatenate([curve.hi for curve in curves])
     lowest, highest = float(np.nanmin(lo)), float(np.nanmax(hi))
     if not full:
-        low, high = _usual(np.concatenate([curve.mean for curve in curves]))
+        low, high = _trimmed(lo)[0], _trimmed(hi)[1]
         if high > low and highest - lowest > OUTLIER_FACTOR * (high - low):
             room = 0.05 * (high - low)
             lowest, highest = max(lowest, low - room), min(highest, high + room)
@@ -200,9 +200,9 @@ def _limits(curves: Sequence[_Curve], *, full: bool) -> tuple[float, float]:
     return lowest, highest
 
 
-def _usual(means: Floats) -> tuple[float, float]:
-    """Least and greatest mean without the outermost 0.5 % at either side, at least one column each."""
-    ordered = np.sort(means[~np.isnan(means)])
+def _trimmed(values: Floats) -> tuple[float, float]:
+    """Least and greatest value without the outermost 0.5 % at either side, at least one column each."""
+    ordered = np.sort(values[~np.isnan(values)])
     apart = max(1, len(ordered) // 200) if len(ordered) >= 20 else 0
     return float(ordered[apart]), float(ordered[len(ordered) - 1 - apart])
 

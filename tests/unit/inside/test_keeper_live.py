@@ -76,8 +76,9 @@ def test_the_lock_can_be_handed_over_without_a_gap(live: LiveDirectory) -> None:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_files_are_private_whatever_the_umask(live: LiveDirectory) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_files_are_ours_alone_whatever_the_umask(live: LiveDirectory, umask: int) -> None:
+    before = os.umask(umask)
     try:
         live.write_state({"v": 1})
     finally:
