@@ -6,6 +6,7 @@ every column has shape (n,) in that order. Columns are shared with snapshots: a 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ QueryFunction = Callable[[str, Sequence[Any]], Rows]
 """Reads the index: an SQL text of ours and its values to rows."""
 
 PARAM, METRIC = 0, 1
+
+PORTION = 20_000
+"""Rows that are read at once."""
 
 MAX_PATCHED = 2_000
 """More changed rows than this are not patched in: everything is read anew."""
@@ -134,38 +138,45 @@ class IndexColumns:
         return self._columns[kind, key]
 
     def _read_all(self) -> None:
-        """The rows and when they started, which an index of the table holds without the table."""
-        found = self._query("SELECT row, started FROM run WHERE deleted = 0", ())
-        rows, started = _integers(found), _numbers(value for _, value in found)
+        """The rows and when they started; as two texts, since a hundred thousand tuples would cost more memory."""
+        rows_text, started_text = self._query(
+            "SELECT json_group_array(row), json_group_array(started) FROM run WHERE deleted = 0", ()
+        )[0]
+        rows, started = np.array(json.loads(rows_text), np.int64), _numbers(json.loads(started_text))
         by_row = np.argsort(rows)
         self.rows, started = rows[by_row], started[by_row]
         present = ~np.isnan(started)
-        self._columns = {
-            ("builtin", "age"): Column(present, started, np.full(len(rows), -1, np.int32), [])
-            if present.any()
-            else None
-        }
+        age = Column(present, started, np.full(len(rows), -1, np.int32), []) if present.any() else None
+        self._columns = {("builtin", "age"): age}
 
     def _read(self, kind: str, keys: Sequence[str], rows: Sequence[int] | None) -> dict[str, _Found]:
         """What all rows, or some, have for these keys of one kind; text wins where a value is both."""
-        only = "" if rows is None else f" AND row IN ({','.join(map(str, rows))})"
+        parts = [f"row IN ({','.join(map(str, rows))})"] if rows is not None else self._portions()
         if kind == "builtin":
             names = ", ".join(_TEXTS.get(key) or _NUMBERS[key] for key in keys)
-            found = self._query(f"SELECT row, {names} FROM run WHERE deleted = 0{only}", ())
-            ids, *columns = zip(*found, strict=True) if found else ((), *((),) * len(keys))
-            return {
-                key: _Found.of(ids, *((None, values) if key in _TEXTS else (values, None)))
-                for key, values in zip(keys, columns, strict=True)
-            }
+            gathered = [_Gathered() for _ in keys]
+            for part in parts:
+                found = self._query(f"SELECT row, {names} FROM run WHERE deleted = 0 AND {part}", ())
+                ids, *columns = zip(*found, strict=True) if found else ((), *((),) * len(keys))
+                for key, into, values in zip(keys, gathered, columns, strict=True):
+                    into.add(ids, *((None, values) if key in _TEXTS else (values, None)))
+            return {key: into.found() for key, into in zip(keys, gathered, strict=True)}
         table, names, code = ("param", "num, text", PARAM) if kind == "param" else ("metric", "last, NULL", METRIC)
-        answer = {}
-        for key in keys:
-            known = self._query("SELECT id FROM key WHERE kind = ? AND name = ?", (code, key))
-            found = self._query(f"SELECT row, {names} FROM {table} WHERE key = ?{only}", known[0]) if known else []
-            ids, numbers, texts = zip(*found, strict=True) if found else ((), (), ())
-            # A metric without a number is NaN; a param always has a number or a text.
-            answer[key] = _Found.of(ids, numbers, texts, all_present=True)
-        return answer
+        return {key: self._read_values(table, names, code, key, parts) for key in keys}
+
+    def _read_values(self, table: str, names: str, code: int, key: str, parts: Sequence[str]) -> _Found:
+        # A metric without a number is NaN; a param always has a number or a text.
+        into = _Gathered(all_present=True)
+        known = self._query("SELECT id FROM key WHERE kind = ? AND name = ?", (code, key))
+        for part in parts if known else ():
+            found = self._query(f"SELECT row, {names} FROM {table} WHERE key = ? AND {part}", known[0])
+            into.add(*(zip(*found, strict=True) if found else ((), (), ())))
+        return into.found()
+
+    def _portions(self) -> list[str]:
+        """Conditions that take all rows in portions, so that not all of their tuples are in memory at once."""
+        last = int(self.rows[-1]) if len(self.rows) else 0
+        return [f"row BETWEEN {start} AND {start + PORTION - 1}" for start in range(0, last + 1, PORTION)]
 
     def _places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Where rows stand in `rows`, and which of them do at all."""
@@ -213,31 +224,47 @@ class _Found:
     codes: NDArray[np.int32]
     texts: list[str]
 
-    @classmethod
-    def of(
-        cls,
-        rows: Sequence[int],
-        numbers: Sequence[float | None] | None,
-        texts: Sequence[str | None] | None,
-        *,
-        all_present: bool = False,
-    ) -> _Found:
-        """The columns of these values; unless `all_present`, rows with neither number nor text are left out."""
+
+class _Gathered:
+    """Collects the values of one key, portion by portion."""
+
+    def __init__(self, *, all_present: bool = False) -> None:
+        self._all_present = all_present
+        self._known: dict[str | None, int] = {None: -1}
+        self._rows: list[NDArray[np.int64]] = []
+        self._numbers: list[NDArray[np.float64]] = []
+        self._codes: list[NDArray[np.int32]] = []
+
+    def add(
+        self, rows: Sequence[int], numbers: Sequence[float | None] | None, texts: Sequence[str | None] | None
+    ) -> None:
+        """Takes one portion; unless all are present, rows with neither number nor text are left out."""
         places = np.fromiter(rows, np.int64, len(rows))
         number = np.full(len(rows), math.nan) if numbers is None else _numbers(numbers)
-        code, distinct = np.full(len(rows), -1, np.int32), list[str]()
+        code = np.full(len(rows), -1, np.int32)
         if texts is not None and any(text is not None for text in texts):
-            known: dict[str | None, int] = {None: -1}
+            known = self._known
             for text in texts:
                 if text not in known:
                     known[text] = len(known) - 1
             code = np.fromiter(map(known.__getitem__, texts), np.int32, len(rows))
-            distinct = [text for text in known if text is not None]
             number[code >= 0] = math.nan
-        if not all_present:
+        if not self._all_present:
             kept = ~np.isnan(number) | (code >= 0)
             places, number, code = places[kept], number[kept], code[kept]
-        return cls(places, number, code, distinct)
+        self._rows.append(places)
+        self._numbers.append(number)
+        self._codes.append(code)
+
+    def found(self) -> _Found:
+        """All of it."""
+        texts = [text for text in self._known if text is not None]
+        return _Found(
+            np.concatenate([np.zeros(0, np.int64), *self._rows]),
+            np.concatenate([np.zeros(0), *self._numbers]),
+            np.concatenate([np.zeros(0, np.int32), *self._codes]),
+            texts,
+        )
 
 
 def _read_together(kind: str, key: str) -> Sequence[str]:

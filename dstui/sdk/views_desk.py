@@ -13,8 +13,7 @@ from dstui_store import StoreError, clean
 
 if TYPE_CHECKING:
     from dstui.sdk.views_data import ChartsRequest
-    from dstui_store import SafeText, Store, Worker
-    from dstui_store.worker import Answer
+    from dstui_store import Answer, SafeText, Store, Worker
 
 
 class WorkerDesk:

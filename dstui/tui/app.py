@@ -6,7 +6,6 @@ done by the reader's second thread and comes back as a message.
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,26 +14,28 @@ from textual import events
 from textual.app import App
 from textual.widget import Widget
 
-from dstui.sdk import clean
 from dstui.sdk.views_data import KINDS, ActDone, StatusSnapshot
 from dstui.tui import actions
+from dstui.tui.acting import Acts
+from dstui.tui.menus import Menus
 from dstui.tui.messages import SnapshotReady
 from dstui.tui.pages.base import WIDE, Page, tones
 from dstui.tui.pages.overview import OverviewPage
 from dstui.tui.theme import THEMES, Look
 from dstui.tui.views.bars import Bar, Footer
 from dstui.tui.views.lines import PartsModel
-from dstui.tui.views.overlay import Choice, Overlay
-from dstui.tui.views.prompt import Editor, PromptLine, Question
+from dstui.tui.views.overlay import Overlay
+from dstui.tui.views.prompt import Note, PromptLine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dstui.sdk.views import Reader
-    from dstui.sdk.views_data import Request, RunLine
+    from dstui.sdk.views_data import Request
     from dstui.tui.actions import Action
     from dstui.tui.state import Kept
     from dstui.tui.views.cells import Part
+    from dstui.tui.views.prompt import Question
 
 PAGES: Mapping[str, str] = {"overview": "1 Overview", "runs": "2 Runs"}
 """The pages that tabs lead to, as row 0 names them."""
@@ -46,6 +47,9 @@ UNFOCUSED_INTERVAL = 5.0
 """Seconds between looks while the terminal's window is not the one in use."""
 
 QUIT_AGAIN_SECONDS = 2.0
+
+PALETTE_MOVES = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10}
+"""Keys that choose in the palette while something is typed into it."""
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 16
 """A smaller terminal is told that it shows less."""
@@ -94,6 +98,8 @@ class Dashboard(App[int]):
         self._came_from: list[str] = []
         self._quit_asked = 0.0
         self._late = False
+        self.acts = Acts(self)
+        self.menus = Menus(self)
         # Last, for it may have news before this is done.
         self.reader = reader(self._notify_ready)
 
@@ -108,16 +114,19 @@ class Dashboard(App[int]):
         self.pages[name] = self._make_page(name)
         with Pages(id="pages"):
             yield self.pages[name]
-        yield PromptLine(look, id="prompt")
+        with Widget(id="line"):
+            yield PromptLine(look, id="prompt")
+            yield Note(look, id="note")
         yield Footer(look, id="footer")
         yield Overlay(look, id="overlay")
 
     def on_mount(self) -> None:
         """Shows the last screen, and begins to read."""
         self._paint_ground()
-        self.bar, self.prompt, self.footer, self.overlay = (
+        self.bar, self.prompt, self.note, self.footer, self.overlay = (
             self.query_one("#bar", Bar),
             self.query_one("#prompt", PromptLine),
+            self.query_one("#note", Note),
             self.query_one("#footer", Footer),
             self.query_one("#overlay", Overlay),
         )
@@ -185,7 +194,7 @@ class Dashboard(App[int]):
         """Shows some lines over the page."""
         look = self.look
         parts = [[(line, look.text)] for line in lines]
-        self._open_overlay("lines", [(title, look.strong)], parts)
+        self.menus.show("lines", [(title, look.strong)], parts)
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -198,8 +207,10 @@ class Dashboard(App[int]):
             return
         width = self.size.width
         self.bar.say(self._tabs(), self._active_tab(), page.bar(width), self._freshness(width))
-        self.prompt.set_status(*self._page_status(page, width))
+        status, note = self._page_status(page, width)
+        self.prompt.set_status(status)
         self.prompt.refresh_hint()
+        self.note.say(note)
         keys = actions.footer(page.places(), 9 if width >= WIDE else 6, read_only=self.read_only)
         self.footer.say([(action.name, action.shown, action.label) for action in keys])
 
@@ -335,17 +346,20 @@ class Dashboard(App[int]):
         elif self.prompt.question is not None:
             self._prompt_key(key, character)
         elif self.overlay.is_open:
-            self._overlay_key(typed)
+            self.menus.key(typed)
         elif self.page is not None and not self.page.takes_key(typed):
             action = actions.find(typed, self.page.places(), read_only=self.read_only)
             if action is not None:
                 self.do(action)
 
     def do(self, action: Action) -> None:
-        """Carries out an action: the page's method `do_NAME`, or the app's."""
+        """Carries out an action by the method `do_NAME` of the page, the app, its acts or its menus."""
         self.prompt.say([])
-        method = getattr(self.page, f"do_{action.name}", None) or getattr(self, f"do_{action.name}")
-        method()
+        for owner in (self.page, self, self.acts, self.menus):
+            method = getattr(owner, f"do_{action.name}", None)
+            if method is not None:
+                method()
+                break
         self.page_changed()
 
     def on_bar_base_clicked(self, message: Bar.Clicked) -> None:
@@ -391,220 +405,31 @@ class Dashboard(App[int]):
         if page != self.page_name:
             self.run_worker(self._show_page(page))
 
-    # Overlays
-
-    def do_help(self) -> None:
-        """The keys of this pane."""
-        page, look = self.page, self.look
-        if page is None:
-            return
-        lines: list[list[Part]] = []
-        places = page.places()
-        for place, title in actions.PLACES.items():
-            if place not in (*places, actions.EVERYWHERE):
-                continue
-            shown = [
-                action
-                for action in actions.available([place], read_only=self.read_only)
-                if place == action.where[0] and action.keys
-            ]
-            if shown:
-                lines += [[], [(title, look.strong)]] if lines else [[(title, look.strong)]]
-                lines += [
-                    [
-                        ("  ".join(actions.key_text(key) for key in action.keys).ljust(16), look.accent),
-                        (action.help, look.text),
-                    ]
-                    for action in shown
-                ]
-        self._open_overlay("help", [("Keys", look.strong)], lines, note=[("esc closes", look.quiet)])
-
-    def do_commands(self) -> None:
-        """The palette."""
-        page = self.page
-        if page is None:
-            return
-        offered = [
-            action for action in actions.available(page.places(), read_only=self.read_only) if action.name != "commands"
-        ]
-        themes = [
-            actions.Action(f"theme_{name}", (), f"theme: {name}", f"Use the {name} colours")
-            for name in THEMES
-            if name != self.look.theme.name and name != "plain"
-        ]
-        self._offered = [*offered, *themes]
-
-        def changed(text: str) -> None:
-            self._found = actions.matching(text, self._offered) if text else self._offered
-            self.overlay.move_to(0)
-            self.overlay.show_lines(self._command_lines(), selectable=True)
-
-        def done(text: str | None) -> None:
-            chosen = (
-                self._found[self.overlay.cursor]
-                if text is not None and self.overlay.cursor < len(self._found)
-                else None
-            )
-            self.overlay.close()
-            if chosen is not None and chosen.name.startswith("theme_"):
-                self._use_theme(chosen.name.removeprefix("theme_"))
-            elif chosen is not None:
-                self.do(chosen)
-
-        self._found = self._offered
-        height = min(self.size.height - 6, 14)
-        self.overlay.open(
-            "palette", [("Commands", self.look.strong)], self._command_lines(), selectable=True, height=height
-        )
-        self.prompt.ask(Question(": ", Editor(), changed, done))
-
-    def _command_lines(self) -> list[list[Part]]:
-        look = self.look
-        return [
-            [
-                (action.label.ljust(18), look.strong),
-                (action.shown.ljust(8), look.accent),
-                (action.help, look.quiet),
-            ]
-            for action in self._found
-        ] or [[("nothing is called that", look.quiet)]]
-
-    def _use_theme(self, name: str) -> None:
+    def use_theme(self, name: str) -> None:
+        """Draws with other colours, now and in the next session."""
         self.look = Look(THEMES[name], self.look.glyphs)
         self.kept.theme = name
         self._paint_ground()
-        for part in (self.bar, self.prompt, self.footer, self.overlay):
+        for part in (self.bar, self.prompt, self.note, self.footer, self.overlay):
             part.set_look(self.look)
         for page in self.pages.values():
             page.set_look()
         self.page_changed()
 
-    def _open_overlay(
-        self, kind: str, title: Sequence[Part], lines: Sequence[Sequence[Part]], note: Sequence[Part] = ()
-    ) -> None:
-        most = self.size.height - 3
-        self.overlay.open(kind, title, lines, height=min(most, len(lines) + 2), note=note)
-
     def _prompt_key(self, key: str, character: str | None) -> None:
-        if self.overlay.kind == "palette" and key in ("up", "down", "pageup", "pagedown"):
-            self.overlay.move_by({"up": -1, "down": 1, "pageup": -10, "pagedown": 10}[key])
+        if self.overlay.kind == "palette" and key in PALETTE_MOVES:
+            self.overlay.move_by(PALETTE_MOVES[key])
             return
         self.prompt.type_key(key, character)
         if self.prompt.question is None:
             self.page_changed()
 
-    def _overlay_key(self, key: str) -> None:
-        overlay = self.overlay
-        if overlay.kind == "question":
-            choice = overlay.question_key(key)
-            if choice is not None:
-                overlay.close()
-                choice.act()
-                self.page_changed()
-            return
-        moves = {"j": 1, "down": 1, "k": -1, "up": -1, "ctrl+d": 10, "pagedown": 10, "ctrl+u": -10, "pageup": -10}
-        moves |= {"g": -10_000, "home": -10_000, "G": 10_000, "end": 10_000}
-        if key in moves:
-            overlay.move_by(moves[key])
-        elif key in ("escape", "q", "?", "enter"):
-            overlay.close()
-
-    # Acting
-
-    def do_stop(self) -> None:
-        """Asks, then stops the runs that go on among the targets."""
-        targets = [line for line in self._targets() if line.live]
-        if not targets:
-            self.say("nothing to stop: the run has ended", "warn")
-            return
-        look = self.look
-        runs = [str(line.id) for line in targets]
-        lines = [
-            [(line.label.ljust(10), look.text), (line.short.ljust(8), look.quiet), (line.name, look.strong)]
-            for line in targets
-        ]
-        count = f"{len(runs)} runs" if len(runs) > 1 else f"{targets[0].label}"
-        choices = [
-            Choice("n", "Cancel", lambda: self.say("nothing was stopped")),
-            Choice("y", f"Stop {count}", lambda: self._stop(runs)),
-        ]
-        self.overlay.ask([(f"Stop {count}?", look.strong)], lines, choices)
-
-    def _stop(self, runs: Sequence[str]) -> None:
-        self.say(f"stopping {len(runs)} {'run' if len(runs) == 1 else 'runs'}")
-        for run in runs:
-            self.reader.act(lambda project, run=run: clean(f"{project.stop(run).number} stopped"))  # type: ignore[misc]
-
-    def do_tags(self) -> None:
-        """Edits the tags of one run, or adds to those of several (`-tag` takes away)."""
-        targets = self._targets()
-        if not targets:
-            return
-        before = set(targets[0].tags) if len(targets) == 1 else set()
-        text = " ".join(sorted(before))
-
-        def done(typed: str | None) -> None:
-            if typed is None:
-                return
-            words = set(typed.split())
-            removed = {word[1:] for word in words if word.startswith("-")} | {tag for tag in before if tag not in words}
-            added = {word for word in words if not word.startswith("-")} - before
-            for line in targets:
-                self._retag(line, sorted(added - set(line.tags)), sorted(removed & set(line.tags)))
-
-        self.question(Question("tags ", Editor(text, len(text)), lambda _: None, done))
-
-    def _retag(self, line: RunLine, added: Sequence[str], removed: Sequence[str]) -> None:
-        run = str(line.id)
-        if added:
-            self.reader.act(lambda project: clean(f"{project.tag(run, added).number} has {', '.join(added)}"))
-        if removed:
-            self.reader.act(lambda project: clean(f"{project.untag(run, removed).number} lost {', '.join(removed)}"))
-
-    def do_note(self) -> None:
-        """Edits the note of a run; a backslash and an n stand for a line break."""
-        targets = self._targets()
-        if len(targets) != 1:
-            self.say("a note is for one run: take the marks away first" if targets else "no run is chosen", "warn")
-            return
-        run, text = str(targets[0].id), targets[0].notes.replace("\n", "\\n")
-
-        def done(typed: str | None) -> None:
-            if typed is not None and typed != text:
-                note = typed.replace("\\n", "\n")
-                self.reader.act(lambda project: clean(f"note of {project.note(run, note).number} kept"))
-
-        self.question(Question("note ", Editor(text, len(text)), lambda _: None, done))
-
-    def do_copy_id(self) -> None:
-        """Copies the short ids of the targets."""
-        targets = self._targets()
-        if targets:
-            self._copy(" ".join(line.short for line in targets))
-
-    def do_copy_command(self) -> None:
-        """Copies the command that shows the same."""
-        if self.page is None:
-            return
-        words = self.page.command()
-        if all(word.isprintable() for word in words):
-            self._copy(shlex.join(words))
-        else:
-            self.say("not copied: a value holds control characters", "warn")
-
-    def _copy(self, text: str) -> None:
-        self.copy_to_clipboard(text)
-        self.say(f"copied: {text}", "good")
-
-    def _targets(self) -> Sequence[RunLine]:
-        return self.page.targets() if self.page is not None else ()
-
     # Beginning and end
 
     def _paint_ground(self) -> None:
         """Gives the screen the theme's ground, or the terminal's own."""
-        ground = self.look.theme.ground or "ansi_default"
-        self.screen.styles.background = ground
+        ground = self.look.ground.bgcolor
+        self.screen.styles.background = ground.get_truecolor().hex if ground is not None else "ansi_default"
 
     def screen_lines(self) -> list[str]:
         """What is on screen, row by row, for the next session's first frame."""
@@ -625,8 +450,6 @@ class Dashboard(App[int]):
     """The bug that ended the app, None without one."""
 
     _usual_interval = 0.5
-    _offered: Sequence[Action] = ()
-    _found: Sequence[Action] = ()
 
 
 class Pages(Widget):

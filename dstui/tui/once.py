@@ -194,7 +194,7 @@ def _strips(model: LineModel, width: int) -> list[Strip]:
 
 def _look(*, ascii_only: bool) -> Look:
     """Colours of the terminal's own for a terminal, none else."""
-    from dstui.tui.start import ascii_wanted, plain_wanted
+    from dstui.tui.terminal import ascii_wanted, plain_wanted
 
     environment = dict(os.environ)
     coloured = sys.stdout.isatty() and not plain_wanted(environment)

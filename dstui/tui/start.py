@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from dstui.tui.terminal import ascii_wanted, plain_wanted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -70,18 +72,6 @@ def set_environment() -> bool:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     return over_ssh
-
-
-def plain_wanted(environment: dict[str, str]) -> bool:
-    """Whether colours are not wanted."""
-    return bool(environment.get("NO_COLOR"))
-
-
-def ascii_wanted(environment: dict[str, str]) -> bool:
-    """Whether the terminal may not show more than ASCII."""
-    language = next((environment[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(name)), "")
-    utf8 = "utf-8" in language.lower() or "utf8" in language.lower()
-    return environment.get("TERM") == "linux" or not utf8 or plain_wanted(environment)
 
 
 def choose_look(environment: dict[str, str], *, ascii_only: bool, theme: str = "") -> Look:

@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from rich.color import Color, ColorType
 from rich.style import Style
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of one theme, as rich colour names or hex; "" is the terminal's own.
+    """The colours of one theme, as names of rich; "" is the terminal's own.
+
+    What every row has comes from the 256 colours that all terminals share: it looks alike everywhere, and its escape
+    sequences are half as long as those of true colours.
 
     Attributes:
         ground: background of the screen.
@@ -45,38 +49,38 @@ class Theme:
 DARK = Theme(
     name="dark",
     dark=True,
-    ground="#101418",
-    raised="#182028",
-    text="#d4dae0",
-    quiet="#8b97a4",
-    border="#36424e",
-    accent="#56b4e9",
-    cursor="#1f4a68",
-    cursor_text="#ffffff",
-    rest="#1b2630",
-    good="#3fb68b",
-    bad="#f0804a",
-    warn="#e6b422",
-    special="#d98cb3",
+    ground="color(233)",
+    raised="color(235)",
+    text="color(252)",
+    quiet="color(247)",
+    border="color(239)",
+    accent="color(74)",
+    cursor="color(24)",
+    cursor_text="color(231)",
+    rest="color(236)",
+    good="color(72)",
+    bad="color(209)",
+    warn="color(179)",
+    special="color(175)",
     series=("#56b4e9", "#e69f00", "#1fb58a", "#f0e442", "#cc79a7", "#e8743b", "#4c95d0", "#bbbbbb"),
 )
 
 LIGHT = Theme(
     name="light",
     dark=False,
-    ground="#fbfbf8",
-    raised="#eeefea",
-    text="#1c242c",
-    quiet="#5a6672",
-    border="#b9c0c6",
-    accent="#005f94",
-    cursor="#cfe6f5",
-    cursor_text="#0b1722",
-    rest="#e9ecee",
-    good="#00694a",
-    bad="#a83f00",
-    warn="#755000",
-    special="#8a3a67",
+    ground="color(231)",
+    raised="color(255)",
+    text="color(235)",
+    quiet="color(241)",
+    border="color(250)",
+    accent="color(25)",
+    cursor="color(153)",
+    cursor_text="color(232)",
+    rest="color(254)",
+    good="color(23)",
+    bad="color(124)",
+    warn="color(94)",
+    special="color(89)",
     series=("#0069a6", "#9a5b00", "#00735a", "#7a6a00", "#9b4477", "#a84a00", "#3b4cc0", "#555555"),
 )
 
@@ -371,17 +375,24 @@ class Look:
 
 
 def faint(colour: str, ground: str, share: float = 0.38) -> str:
-    """A hex colour with only `share` of its strength over the ground; other colours stay as they are."""
-    if not (colour.startswith("#") and ground.startswith("#")):
-        return colour
+    """A colour with only `share` of its strength over the ground; one of the terminal's own stays as it is."""
     over, under = _rgb(colour), _rgb(ground)
+    if over is None or under is None:
+        return colour
     mixed = (round(low + (high - low) * share) for high, low in zip(over, under, strict=True))
     return "#" + "".join(f"{value:02x}" for value in mixed)
 
 
 def contrast(colour: str, ground: str) -> float:
-    """Contrast ratio of two hex colours after WCAG 2, 1 to 21."""
-    lighter, darker = sorted((_luminance(colour), _luminance(ground)), reverse=True)
+    """Contrast ratio of two colours after WCAG 2, 1 to 21.
+
+    Raises:
+        ValueError: one of them is the terminal's own, which nobody knows.
+    """
+    over, under = _rgb(colour), _rgb(ground)
+    if over is None or under is None:
+        raise ValueError(f"The contrast of `{colour}` on `{ground}` depends on the terminal")
+    lighter, darker = sorted((_luminance(over), _luminance(under)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
@@ -389,13 +400,18 @@ def _style(colour: str, ground: str) -> Style:
     return Style(color=colour or None, bgcolor=ground or None)
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+def _rgb(colour: str) -> tuple[int, int, int] | None:
+    """Red, green and blue of 0 to 255; None for the default and the sixteen colours that each terminal has its own."""
+    parsed = Color.parse(colour) if colour else Color.default()
+    if parsed.is_default or parsed.type is ColorType.STANDARD:
+        return None
+    found = parsed.get_truecolor()
+    return found.red, found.green, found.blue
 
 
-def _luminance(colour: str) -> float:
+def _luminance(colour: tuple[int, int, int]) -> float:
     red, green, blue = (
         value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
-        for value in (part / 255 for part in _rgb(colour))
+        for value in (part / 255 for part in colour)
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from dstui_store.text import join_text as join_text
     from dstui_store.text import parse_line as parse_line
     from dstui_store.text import raw as raw
+    from dstui_store.worker import Answer as Answer
     from dstui_store.worker import Worker as Worker
 
 _HOMES = {
@@ -104,7 +105,7 @@ _HOMES = {
         "parse_line",
         "raw",
     ),
-    "worker": ("Worker",),
+    "worker": ("Answer", "Worker"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import select
 import shutil
 import stat
@@ -52,6 +53,7 @@ DEADLINE_SECONDS = 120.0
 """A local git call that takes longer is ended; the slowest honest one is the first pack of a huge project."""
 
 REF = re.compile(r"refs/ds/[a-z0-9][a-z0-9._/-]*")
+_MODE = re.compile(rb"[0-7]{5,6}")
 
 OWN_FOLDERS = ("objects", "objects/info", "objects/pack", "refs", "refs/ds", "info")
 OWN_FILES = ("config", "HEAD", "packed-refs")
@@ -222,6 +224,48 @@ class Git:
             raise GitError(f"git {verb} failed: {words[:400] or f'exit code {done.returncode}'}")
         return done.stdout
 
+    def output(
+        self, verb: str, *arguments: str, most_bytes: int, environment: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The output of one reading call, ended once it is longer than anyone admits.
+
+        Raises:
+            LimitError: longer than `most_bytes`.
+            GitError: git failed, or was silent for too long.
+        """
+        if verb not in VERBS:
+            raise GitError(f"git {verb} is not a call that the store makes")
+        process = self._start(verb, *arguments, environment=environment)
+        assert process.stdout is not None
+        found = bytearray()
+        try:
+            while True:
+                _wait_for(process.stdout)
+                chunk = os.read(process.stdout.fileno(), 1 << 20)
+                if not chunk:
+                    break
+                found += chunk
+                if len(found) > most_bytes:
+                    raise LimitError(f"The output of git {verb} in bytes", len(found), most_bytes)
+            if process.wait() != 0:
+                raise GitError(f"git {verb} failed: exit code {process.returncode}")
+        finally:
+            process.kill()
+            process.communicate()
+        return bytes(found)
+
+    def _start(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """A git whose output is read while it runs."""
+        return subprocess.Popen(
+            [git_program(), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**local_environment(self.layout.store_git), **(environment or {})},
+            start_new_session=True,
+            cwd=self.layout.store_git,
+        )
+
     def object(self, name: str, *, limit: int, kind: str | None = None) -> bytes:
         """The content of one object, its bytes checked against its name.
 
@@ -255,7 +299,7 @@ class Git:
             space, end = content.find(b" ", at), content.find(b"\0", at)
             if not at < space < end or end + 1 + size > len(content):
                 raise DamagedError(f"Tree {name[:12]} is malformed")
-            mode = int(content[at:space], 8) if content[at:space].isdigit() else 0
+            mode = int(content[at:space], 8) if _MODE.fullmatch(content[at:space]) else 0
             entries.append((mode, os.fsdecode(content[space + 1 : end]), content[end + 1 : end + 1 + size].hex()))
             at = end + 1 + size
         return entries
@@ -283,15 +327,7 @@ class Git:
         """As `log`, as far as git goes."""
         # In the bytes that were stored: with another encoding git would give more than one NUL.
         arguments = ["rev-list", "--first-parent", "--encoding=none", "--format=%x01%H%x00%P%x00%B%x00", tip, "--"]
-        process = subprocess.Popen(
-            [git_program(), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=local_environment(self.layout.store_git),
-            start_new_session=True,
-            cwd=self.layout.store_git,
-        )
+        process = self._start(*arguments)
         try:
             for record in _records(process):
                 fields = record.partition(b"\x01")[2].split(b"\0", 2)
@@ -412,15 +448,20 @@ class _ObjectReader:
 
     def read(self, name: str, limit: int) -> tuple[str, bytes]:
         """(kind, content); the size is asked before the content is read."""
-        kind, size = _ask(self._sizes, name)
+        head = _exchange(self._sizes, name, b"\n").split()
+        if len(head) != 3:
+            raise DamagedError(f"Object {name[:12]} is missing from the store, or cannot be read")
+        kind, size = head[1].decode(), int(head[2])
         if size > limit:
             raise LimitError(f"Object {name[:12]} in bytes", size, limit)
-        _ask(self._contents, name)
-        assert self._contents.stdout is not None
-        content = self._contents.stdout.read(size + 1)
-        if len(content) != size + 1:
+        # Of an object that is shorter than it says git writes what there is, so its answer to a second question, which
+        # nobody can foresee, tells where the first one ends.
+        mark = f"!{secrets.token_hex(8)}"
+        answer = _exchange(self._contents, f"{name}\n{mark}", f"\n{mark} missing\n".encode())
+        content = answer[answer.find(b"\n") + 1 : -len(mark) - 10]
+        if len(content) != size:
             raise DamagedError(f"Object {name[:12]} cannot be read")
-        return kind, content[:size]
+        return kind, content
 
     def close(self) -> None:
         for process in (self._sizes, self._contents):
@@ -440,19 +481,23 @@ def _batch(store_git: Path, option: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _ask(process: subprocess.Popen[bytes], name: str) -> tuple[str, int]:
+def _exchange(process: subprocess.Popen[bytes], question: str, end: bytes) -> bytes:
+    """What git answers to a question, up to and with the bytes that end the answer."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(name.encode() + b"\n")
+        process.stdin.write(question.encode() + b"\n")
         process.stdin.flush()
     except BrokenPipeError as error:
         raise GitError("git cat-file ended unexpectedly") from error
-    _wait_for(process.stdout)
-    answer = process.stdout.readline().split()
-    if len(answer) != 3:
-        raise DamagedError(f"Object {name[:12]} is missing from the store, or cannot be read")
-    return answer[1].decode(), int(answer[2])
+    answer = bytearray()
+    while not answer.endswith(end):
+        _wait_for(process.stdout)
+        chunk = os.read(process.stdout.fileno(), 1 << 20)
+        if not chunk:
+            raise DamagedError(f"Object {question[:12]} cannot be read")
+        answer += chunk
+    return bytes(answer)
 
 
 def local_environment(store_git: Path) -> dict[str, str]:

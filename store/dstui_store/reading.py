@@ -9,7 +9,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import re
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +20,9 @@ from typing import TYPE_CHECKING, TypeVar
 from dstui_store import live
 from dstui_store.errors import DamagedError, GitError, LimitError, RunNotFoundError
 from dstui_store.git import Git, quoted_alternate
+from dstui_store.limits import MAX_CODE_DEPTH, MAX_CODE_FILES, MAX_JSON_BYTES, MAX_LOG_BYTES, MAX_PATH_BYTES
 from dstui_store.live import LiveRun
-from dstui_store.objects import FOLDER, GITLINK, REGULAR
+from dstui_store.objects import FOLDER, GITLINK, REGULAR, is_git_name
 from dstui_store.schema import OBJECT_ID, RUN_ENTRIES, Json, load_json
 
 if TYPE_CHECKING:
@@ -30,12 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MIN_SHOWN_ID = 5
-MAX_JSON_BYTES = 1 << 20
-MAX_LOG_BYTES = 16 << 20
 MAX_METRICS_BYTES = 64 << 20
 MAX_DIFF_BYTES = 16 << 20
-MAX_CODE_FILES = 50_000
-MAX_CODE_DEPTH = 50
 
 
 class RunReading(ABC):
@@ -76,9 +75,12 @@ class RunReading(ABC):
             DamagedError: names or modes that the format does not know.
         """
         found: dict[str, str] = {}
+        seen: set[str] = set()
         for mode, name, oid in self.git.tree(self._tree_of(run), limit=1 << 16):
-            if name not in RUN_ENTRIES or mode != (FOLDER if name in {"code", "metrics"} else REGULAR):
+            known = name in RUN_ENTRIES and name not in seen
+            if not known or mode != (FOLDER if name in {"code", "metrics"} else REGULAR):
                 raise DamagedError(f"Run `{run[:MIN_SHOWN_ID]}` holds an entry that no run may hold: {name[:40]!r}")
+            seen.add(name)
             if name == "metrics":
                 found.update(self._metric_entries(oid))
             else:
@@ -139,10 +141,7 @@ class RunReading(ABC):
             LimitError: more files, or deeper, than every reader admits.
         """
         tree = self.code_tree(run)
-        files: dict[str, tuple[int, str]] = {}
-        if tree is not None:
-            self._walk(tree, "", 0, files)
-        return files
+        return {} if tree is None else self._code_of(tree)
 
     def code_tree(self, run: str) -> str | None:
         """Object id of a run's code tree, None when nothing was stored."""
@@ -162,8 +161,11 @@ class RunReading(ABC):
         """
         if old == new:
             return b""
+        for tree in (old, new):
+            if tree is not None:
+                self._code_of(tree)
         empty = self.git.empty_tree
-        output = self.git.run(
+        return self.git.output(
             "diff-tree",
             "-r",
             "-p",
@@ -174,14 +176,13 @@ class RunReading(ABC):
             "--end-of-options",
             old or empty,
             new or empty,
+            most_bytes=MAX_DIFF_BYTES,
         )
-        if len(output) > MAX_DIFF_BYTES:
-            raise LimitError("The difference in bytes", len(output), MAX_DIFF_BYTES)
-        return output
 
     def base_tree(self, run: str) -> str | None:
         """The tree of the project's commit that a run's code was based on, when the project's git still has it."""
-        commit = (self.meta(run).get("code") or {}).get("commit")
+        code = self.meta(run).get("code")
+        commit = code.get("commit") if isinstance(code, dict) else None
         if not isinstance(commit, str) or not OBJECT_ID.fullmatch(commit) or self.layout.common_dir is None:
             return None
         try:
@@ -201,13 +202,16 @@ class RunReading(ABC):
 
         Raises:
             DamagedError: the project's git lacks that commit.
+            LimitError: larger than 16 MiB.
         """
         base, tree = self.base_tree(run), self.code_tree(run)
         if base is None:
             raise DamagedError("The commit that this run was based on is not in the project's git")
         if base == tree:
             return b""
-        return self.git.run(
+        if tree is not None:
+            self._code_of(tree)
+        return self.git.output(
             "diff-tree",
             "-r",
             "-p",
@@ -217,8 +221,9 @@ class RunReading(ABC):
             "--end-of-options",
             base,
             tree or self.git.empty_tree,
+            most_bytes=MAX_DIFF_BYTES,
             environment=self._with_project(),
-        )[:MAX_DIFF_BYTES]
+        )
 
     def _from(self, run: str, from_live: Callable[[LiveRun], T], from_commit: Callable[[], T]) -> T:
         """What a live run's folder says, else its commit; a run that is committed while it is read is read again."""
@@ -261,7 +266,8 @@ class RunReading(ABC):
     def _metric_entries(self, tree: str) -> dict[str, str]:
         found: dict[str, str] = {}
         for mode, name, oid in self.git.tree(tree, limit=1 << 16):
-            if mode != REGULAR or not re.fullmatch(r"([1-7]|long|ranks)\.parquet", name):
+            known = re.fullmatch(r"([1-7]|long|ranks)\.parquet", name) and f"metrics/{name}" not in found
+            if not known or mode != REGULAR:
                 raise DamagedError(f"A run's metrics hold an entry that they may not hold: {name[:40]!r}")
             found[f"metrics/{name}"] = oid
         return found
@@ -283,18 +289,40 @@ class RunReading(ABC):
                     found[str(item.get("path"))] = path
         return found
 
-    def _walk(self, tree: str, prefix: str, depth: int, files: dict[str, tuple[int, str]]) -> None:
+    def _code_of(self, tree: str) -> dict[str, tuple[int, str]]:
+        """Path to (mode, object id) of the files below a tree; errors as `code_entries`."""
+        found: dict[str, tuple[int, str]] = {}
+        self._walk(tree, "", 0, found, {})
+        files = {path: entry for path, entry in found.items() if entry[0] != FOLDER}
+        if len(files) > MAX_CODE_FILES:
+            raise LimitError("The number of files of a run's code", len(files), MAX_CODE_FILES)
+        return files
+
+    def _walk(
+        self,
+        tree: str,
+        prefix: str,
+        depth: int,
+        files: dict[str, tuple[int, str]],
+        trees: dict[str, list[tuple[int, str, str]]],
+    ) -> None:
+        """Adds files and folders; `trees` holds the trees that were read."""
         if depth > MAX_CODE_DEPTH:
             raise LimitError("The depth of a run's code", depth, MAX_CODE_DEPTH)
-        for mode, name, oid in self.git.tree(tree):
-            if name in {"", ".", ".."} or "/" in name or "\0" in name or name.lower() == ".git":
+        if tree not in trees:
+            trees[tree] = self.git.tree(tree)
+        for mode, name, oid in trees[tree]:
+            path = prefix + name
+            if name in {"", ".", ".."} or "/" in name or "\0" in name or is_git_name(name) or path in files:
                 raise DamagedError(f"A run's code holds a name that no checkout may have: {name[:40]!r}")
-            if mode == FOLDER:
-                self._walk(oid, f"{prefix}{name}/", depth + 1, files)
-            else:
-                files[prefix + name] = (mode, oid)
-            if len(files) > MAX_CODE_FILES:
+            if (length := len(os.fsencode(path))) > MAX_PATH_BYTES:
+                raise LimitError("A path of a run's code in bytes", length, MAX_PATH_BYTES)
+            files[path] = (mode, oid)
+            # With its folders: a few that hold each other many times over would never end.
+            if len(files) > 2 * MAX_CODE_FILES:
                 raise LimitError("The number of files of a run's code", len(files), MAX_CODE_FILES)
+            if mode == FOLDER:
+                self._walk(oid, f"{path}/", depth + 1, files, trees)
 
 
 def _live_meta(found: LiveRun) -> dict[str, Json]:
@@ -317,7 +345,7 @@ def _inflate(content: bytes) -> bytes:
     try:
         with gzip.open(io.BytesIO(content)) as source:
             data = source.read(MAX_LOG_BYTES + 1)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DamagedError(f"A run's log is damaged: {error}") from error
     if len(data) > MAX_LOG_BYTES:
         raise LimitError("A run's log in bytes", len(data), MAX_LOG_BYTES)

@@ -23,4 +23,3 @@ def test_no_acknowledged_run_is_lost_in_three_hundred_kills(tmp_path: Path) -> N
     verdict = kill_loop(tmp_path, 300, seed=2)
     assert verdict.broken == []
     assert verdict.faults == 300
-

@@ -112,8 +112,9 @@ def test_no_command_changes_the_users_repository(ds: DsCommand, project: Path) -
     (project / "added.py").write_text("")
     before = state_of(project)
     for arguments in (
-        ("run", "train.py"), ("ls",), ("show", "@"), ("logs", "@"), ("metrics", "@"), ("tag", "@", "a"), ("untag", "@", "a"),
-        ("note", "@", "text"), ("rename", "@", "name"), ("status",), ("doctor",), ("config",), ("init",), ("diff", "@", "@"),
+        ("run", "train.py"), ("ls",), ("show", "@"), ("logs", "@"), ("metrics", "@"), ("tag", "@", "a"),
+        ("untag", "@", "a"), ("note", "@", "text"), ("rename", "@", "name"), ("status",), ("doctor",), ("config",),
+        ("init",), ("diff", "@", "@"),
     ):  # fmt: skip
         assert ds(*arguments).code == 0, arguments
     assert state_of(project) == before

@@ -16,9 +16,10 @@ from pathlib import Path
 from tests.store.git_projects import commit_all, git, write_files
 
 HOOKS = (
-    "applypatch-msg commit-msg fsmonitor-watchman post-applypatch post-checkout post-commit post-index-change post-merge "
-    "post-receive post-rewrite post-update pre-applypatch pre-auto-gc pre-commit pre-merge-commit pre-push pre-rebase "
-    "pre-receive prepare-commit-msg proc-receive push-to-checkout reference-transaction sendemail-validate update"
+    "applypatch-msg commit-msg fsmonitor-watchman post-applypatch post-checkout post-commit post-index-change "
+    "post-merge post-receive post-rewrite post-update pre-applypatch pre-auto-gc "
+    "pre-commit pre-merge-commit pre-push pre-rebase pre-receive prepare-commit-msg proc-receive "
+    "push-to-checkout reference-transaction sendemail-validate update"
 ).split()
 
 ALIASES = (
@@ -30,8 +31,8 @@ PROGRAM_KEYS = (
     "core.askPass core.editor core.fsmonitor core.gitProxy core.pager core.sshCommand core.alternateRefsCommand "
     "sequence.editor diff.external diff.tool difftool.t.cmd merge.tool mergetool.t.cmd interactive.diffFilter "
     "credential.helper gpg.program gpg.ssh.program gpg.x509.program uploadpack.packObjectsHook browser.b.cmd man.m.cmd "
-    "trailer.t.command trailer.t.cmd tar.tgz.command pager.log pager.diff web.browser instaweb.httpd sendemail.smtpServer "
-    "filter.f.clean filter.f.smudge filter.f.process diff.d.command diff.d.textconv merge.m.driver"
+    "trailer.t.command trailer.t.cmd tar.tgz.command pager.log pager.diff web.browser instaweb.httpd "
+    "sendemail.smtpServer filter.f.clean filter.f.smudge filter.f.process diff.d.command diff.d.textconv merge.m.driver"
 ).split()
 """Every key of git's configuration that names a program."""
 
@@ -324,7 +325,9 @@ def every_key_that_names_a_program(b: Builder) -> Trap:
 def global_config(b: Builder) -> Trap:
     home = Path(os.environ["HOME"])
     with (home / ".gitconfig").open("a") as file:
-        file.write(f"[core]\n\tfsmonitor = {b.program}\n\thooksPath = {b.outside}\n[filter \"f\"]\n\tclean = {b.program}\n")
+        file.write(
+            f'[core]\n\tfsmonitor = {b.program}\n\thooksPath = {b.outside}\n[filter "f"]\n\tclean = {b.program}\n'
+        )
     write_files(b.project, {".gitattributes": "* filter=f\n"})
     b.edit()
     return Trap(("status",))

@@ -8,16 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dstui_store import Store, StoreError, locate
 from dstui_store import git as git_module
 from dstui_store import snapshot as snapshot_module
-from tests.conftest import DsCommand
 from tests.safety.hostile_projects import BUILDERS, Builder, Trap, planted_work_tree, replace_refs
 from tests.store.ended_runs import committed_run
 from tests.store.git_projects import git, store_git, stored_files, write_files
+
+if TYPE_CHECKING:
+    from tests.conftest import DsCommand
 
 
 @pytest.fixture
@@ -146,7 +149,14 @@ def test_a_pipe_called_git_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["[core", "\0" * 1000, "[core]\n" + "x" * 100_000, "[include]\n\tpath = config\n", "[a]\n\tb = c" * 50_000, "\xff\xfe"],
+    [
+        "[core",
+        "\0" * 1000,
+        "[core]\n" + "x" * 100_000,
+        "[include]\n\tpath = config\n",
+        "[a]\n\tb = c" * 50_000,
+        "\xff\xfe",
+    ],
 )
 def test_a_broken_config_stops_nobody(builder: Builder, content: str) -> None:
     (builder.project / ".git" / "config").write_text(content, encoding="latin-1")
@@ -155,7 +165,9 @@ def test_a_broken_config_stops_nobody(builder: Builder, content: str) -> None:
         assert store.snapshot().added == ("new.py",)
 
 
-@pytest.mark.parametrize("head", ["", "ref: ", "ref: ../../../etc/passwd", "ref: refs/../../x", "x" * 100_000, "\0", "ref: refs/heads/\n"])
+@pytest.mark.parametrize(
+    "head", ["", "ref: ", "ref: ../../../etc/passwd", "ref: refs/../../x", "x" * 100_000, "\0", "ref: refs/heads/\n"]
+)
 def test_an_odd_head_is_no_commit(builder: Builder, head: str) -> None:
     (builder.project / ".git" / "HEAD").write_text(head)
     with Store.open(builder.project, create=True) as store:
@@ -179,15 +191,22 @@ def test_a_promise_about_the_network_holds_for_every_local_call(builder: Builder
         config = store.layout.store_git / "config"
         config.write_text(
             f"{config.read_text()}[extensions]\n\tpartialClone = origin\n"
-            f'[remote "origin"]\n\tpromisor = true\n\turl = ext::{builder.program}\n[protocol "ext"]\n\tallow = always\n'
+            f'[remote "origin"]\n\tpromisor = true\n\turl = ext::{builder.program}\n'
+            '[protocol "ext"]\n\tallow = always\n'
         )
         tree = store.entries(run.id)["code"]
         (store.git.objects / tree[:2] / tree[2:]).unlink()
-        for ask in (lambda: store.code_files(run.id), lambda: store.code_diff(None, tree), lambda: store.git.object("ab" * 20, limit=1)):
+        for ask in (
+            lambda: store.code_files(run.id),
+            lambda: store.code_diff(None, tree),
+            lambda: store.git.object("ab" * 20, limit=1),
+        ):
             with pytest.raises(StoreError):
                 ask()
     assert not builder.canary.exists()
-    subprocess.run(["git", f"--git-dir={store.layout.store_git}", "cat-file", "-p", tree], capture_output=True, check=False)
+    subprocess.run(
+        ["git", f"--git-dir={store.layout.store_git}", "cat-file", "-p", tree], capture_output=True, check=False
+    )
     assert builder.canary.exists(), "plain git does not fall into this trap, so the test shows nothing"
     with pytest.raises(StoreError, match="not the configuration that dstui writes"):
         Store.open(builder.project)

@@ -26,17 +26,18 @@ from tests.store.chains import (
     append_line,
     append_operation,
     append_run,
+    move_ref,
     run_line,
     tip_of,
     write_commit,
     write_object,
 )
 from tests.store.ended_runs import committed_run
-from tests.store.git_projects import store_git
+from tests.store.git_projects import store_git, write_files
 
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY = 320 << 20
-"""Python, numpy and Parquet take 150 MB; no look at a store may need much more."""
+"""Python, numpy and Parquet take 150 MB; no look at a store may need much more. Git's own memory is not counted."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,30 @@ def test_an_unreadable_line_is_named_and_the_rest_is_listed(place: Place, name: 
     assert len(seen.damages) == (0 if name == "empty" else 1)
 
 
-WRONG_VALUES = (None, True, -1, 2**63, 2**64 - 1, -(2**63), 1.5, 1e308, "", "x", [], [None], {}, {"a": {}}, [[1]], "9" * 400)
+WRONG_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    2**63,
+    2**64 - 1,
+    -(2**63),
+    1.5,
+    1e308,
+    "",
+    "x",
+    [],
+    [None],
+    {},
+    {"a": {}},
+    [[1]],
+    "9" * 400,
+)
 
 
 @pytest.mark.parametrize("key", [key for key in run_line() if key != "v"])
 def test_a_field_of_another_kind_is_named_or_harmless(place: Place, key: str) -> None:
     for value in WRONG_VALUES:
-        append_run(place.store, **{key: value} if key != "id" else {"id": value})
+        append_run(place.store, **{key: value})
     missing = run_line()
     del missing[key]
     append_line(place.store, THEIRS, missing, run_commit=write_commit(place.store, "R"))
@@ -216,12 +234,17 @@ def test_an_encoding_header_cannot_forge_other_entries(place: Place, encoding: s
 
 
 def test_headers_that_no_commit_has_change_nothing(place: Place) -> None:
-    for head in (b"parent " + b"0" * 40 + b"\n", b"gpgsig -----BEGIN\n x\n", b"x" * 20_000 + b"\n", b"mergetag object x\n"):
+    for head in (
+        b"parent " + b"0" * 40 + b"\n",
+        b"gpgsig -----BEGIN\n x\n",
+        b"x" * 20_000 + b"\n",
+        b"mergetag object x\n",
+    ):
         line = run_line()
         tip = tip_of(place.store, THEIRS) or write_commit(place.store, "ds v1\n")
         commit = write_commit(place.store, "R")
         entry = write_commit(place.store, f"t\n\n{json.dumps(line)}\n", [tip, commit], head=head)
-        store_git(place.store, "update-ref", THEIRS, entry)
+        move_ref(place.store, THEIRS, entry)
     place.look()
 
 
@@ -230,7 +253,7 @@ def test_a_commit_with_ten_thousand_parents_is_named(place: Place) -> None:
     tip = append(store, THEIRS, "x\n\n{}\n")
     commit = write_commit(store, "R")
     entry = write_commit(store, f"t\n\n{json.dumps(run_line(name='octopus'))}\n", [tip, *[commit] * 10_000])
-    store_git(store, "update-ref", THEIRS, entry)
+    move_ref(store, THEIRS, entry)
     after = append_run(store, name="after")
     seen = place.look()
     assert after in seen.listed
@@ -277,8 +300,34 @@ def run_with(store: Store, **files: bytes) -> str:
     return run_with_tree(store, write_object(store, "tree", content))
 
 
-TREE_NAMES = (b"unknown.json", b"", b".", b"..", b".git", b"META.JSON", b"meta.json/x", b"../meta.json", b"/etc/passwd", b"--help", b"meta.json\xff")
-TREE_MODES = ("100755", "120000", "160000", "40000", "100664", "0", "1", "777777", "99999", "100648", "x", "", "1" * 500)
+TREE_NAMES = (
+    b"unknown.json",
+    b"",
+    b".",
+    b"..",
+    b".git",
+    b"META.JSON",
+    b"meta.json/x",
+    b"../meta.json",
+    b"/etc/passwd",
+    b"--help",
+    b"meta.json\xff",
+)
+TREE_MODES = (
+    "100755",
+    "120000",
+    "160000",
+    "40000",
+    "100664",
+    "0",
+    "1",
+    "777777",
+    "99999",
+    "100648",
+    "x",
+    "",
+    "1" * 500,
+)
 
 
 @pytest.mark.parametrize("name", TREE_NAMES)
@@ -302,7 +351,15 @@ def test_a_run_s_tree_with_another_mode_is_refused_whole(place: Place, mode: str
         assert "entries" in seen.refused[run]
 
 
-BROKEN_TREES = (b"x", b"100644 a", b"100644 a\0short", b"\0" * 100, b"100644\0" + b"a" * 20, b" \0" + b"a" * 20, b"100644 meta.json\0" + b"a" * 19)
+BROKEN_TREES = (
+    b"x",
+    b"100644 a",
+    b"100644 a\0short",
+    b"\0" * 100,
+    b"100644\0" + b"a" * 20,
+    b" \0" + b"a" * 20,
+    b"100644 meta.json\0" + b"a" * 19,
+)
 
 
 @pytest.mark.parametrize("content", BROKEN_TREES)
@@ -313,7 +370,9 @@ def test_a_malformed_tree_is_refused(place: Place, content: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "blob", "commit"])
 def test_a_tree_that_is_none_is_refused(place: Place, kind: str) -> None:
-    oid = "cd" * 20 if kind == "missing" else write_object(place.store, kind, b"tree x\n\n" if kind == "commit" else b"x")
+    oid = (
+        "cd" * 20 if kind == "missing" else write_object(place.store, kind, b"tree x\n\n" if kind == "commit" else b"x")
+    )
     run = run_with_tree(place.store, oid)
     assert "entries" in place.look().refused[run]
 
@@ -363,7 +422,8 @@ JSON_BOMBS: dict[str, bytes] = {
 def test_a_json_bomb_is_refused_or_harmless(place: Place, name: str) -> None:
     content = JSON_BOMBS[name]
     names = ("meta__json", "config__json", "env__json", "skipped__json", "artifacts__json")
-    run_with(place.store, log__gz=gzip.compress(b"x"), **dict.fromkeys(names, content))
+    for name in names if len(content) < 1000 else names[::4]:
+        run_with(place.store, log__gz=gzip.compress(b"x"), **{name: content})
     place.look()
 
 
@@ -480,7 +540,10 @@ def test_code_with_a_name_that_no_checkout_may_have_is_refused_whole(place: Plac
         assert "code_files" in place.look().refused[run]
 
 
-@pytest.mark.parametrize("name", [b"--option", b"-", b"con", b"nul.txt", b"a\nb", b"\x1b[31m", b"\xff", b".gitmodules", b"git", b"..x", b"x.git"])
+@pytest.mark.parametrize(
+    "name",
+    [b"--option", b"-", b"con", b"nul.txt", b"a\nb", b"\x1b[31m", b"\xff", b".gitmodules", b"git", b"..x", b"x.git"],
+)
 def test_code_with_an_odd_but_possible_name_is_listed(place: Place, name: bytes) -> None:
     blob = write_object(place.store, "blob", b"x")
     run = run_with_code(place.store, write_object(place.store, "tree", entry("100644", name, blob)))
@@ -491,7 +554,9 @@ def test_code_with_an_odd_but_possible_name_is_listed(place: Place, name: bytes)
 
 def test_a_name_that_stands_twice_in_code_is_refused(place: Place) -> None:
     blob, other = write_object(place.store, "blob", b"x"), write_object(place.store, "blob", b"y")
-    run = run_with_code(place.store, write_object(place.store, "tree", entry("100644", b"a", blob) + entry("100644", b"a", other)))
+    run = run_with_code(
+        place.store, write_object(place.store, "tree", entry("100644", b"a", blob) + entry("100644", b"a", other))
+    )
     assert "code_files" in place.look().refused[run]
 
 
@@ -528,7 +593,9 @@ def test_a_tree_that_multiplies_itself_is_refused_early(place: Place, leaf: str)
 
 def test_a_code_tree_with_a_hundred_thousand_files_is_refused(place: Place) -> None:
     blob = write_object(place.store, "blob", b"x")
-    tree = write_object(place.store, "tree", b"".join(entry("100644", b"%06d" % number, blob) for number in range(100_000)))
+    tree = write_object(
+        place.store, "tree", b"".join(entry("100644", b"%06d" % number, blob) for number in range(100_000))
+    )
     run = run_with_code(place.store, tree)
     with pytest.raises(Exception, match="over the limit of 50,000"):
         place.store.code_files(run)
@@ -552,28 +619,10 @@ def test_a_message_of_a_hundred_megabytes_fills_no_memory(place: Place) -> None:
     append(place.store, THEIRS, line.encode() + b"\n\n" + b'{"v":1,"op":"' + b"x" * (100 << 20), run_commit=commit)
     append(place.store, THEIRS, b"t\n\n" + line.encode() + b"\n" + b"\n" * (100 << 20), run_commit=commit)
     after = append_run(place.store, name="after")
-    with Store.open(place.store.layout.project) as store:
-        # Git itself must hold the message once.
-        seen = Seen(**{**vars(look(store)), "peak_bytes": 0})
+    place.store.close()
+    seen = place.look_from_outside()
     assert {before, after} < set(seen.listed)
     assert len(seen.damages) == 2
-    store = place.store
-    store.close()
-    Path(store.layout.index).unlink()
-    assert own_peak_of_a_look(store) < MOST_MEMORY
-
-
-def own_peak_of_a_look(store: Store) -> int:
-    """Bytes that a process needs to list a store, git's own not counted."""
-    program = (
-        "import resource, sys\nfrom pathlib import Path\nfrom dstui_store import Store\n"
-        "with Store.open(Path(sys.argv[1])) as store: store.records()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, store.layout.project], capture_output=True, text=True, check=True
-    )
-    return int(done.stdout)
 
 
 @pytest.mark.soak
@@ -595,25 +644,24 @@ def test_a_log_of_more_entries_than_the_limit_is_read_up_to_it(place: Place) -> 
 @pytest.mark.parametrize("which", ["meta.json", "log.gz", "tree", "commit", "code file", "code tree"])
 def test_bytes_that_are_not_those_of_their_name_are_refused(place: Place, which: str) -> None:
     store = place.store
+    write_files(store.layout.project, {"train.py": "another = 1\n"})
     run = committed_run(store, store.snapshot(), name="lied about", log=b"the truth\n")
     assert run.commit is not None
     tree = store_git(store, "rev-parse", f"{run.commit}^{{tree}}").decode().strip()
-    names = {"tree": tree, "commit": run.commit, "code file": store.code_files(run.id)["train.py"], "code tree": str(store.code_tree(run.id))}
+    names = {
+        "tree": tree,
+        "commit": run.commit,
+        "code file": store.code_files(run.id)["train.py"],
+        "code tree": str(store.code_tree(run.id)),
+    }
     name = names.get(which) or store.entries(run.id)[which]
-    if which.startswith("code"):
-        # Shared with the honest run, so that one is damaged too.
-        pass
     kind = store_git(store, "cat-file", "-t", name).decode().strip()
     content = store_git(store, "cat-file", kind, name)
     path = store.git.objects / name[:2] / name[2:]
     forged = content[:-1] + bytes([content[-1] ^ 1])
     path.chmod(0o600)
     path.write_bytes(zlib.compress(b"%s %d\0" % (kind.encode(), len(forged)) + forged))
-    seen = look(store)
-    assert "lied about" in seen.listed.values()
-    assert seen.refused[run.id]
-    if not which.startswith("code"):
-        assert place.honest.id not in seen.refused
+    assert place.look().refused[run.id]
 
 
 @pytest.mark.parametrize("size", [0, 3, 10**6, 10**12, 10**30])

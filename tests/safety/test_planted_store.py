@@ -1,4 +1,4 @@
-"""An archive may bring a `.git/ds` of its own: one that is not ours byte for byte is refused by name, and nothing runs."""
+"""An archive may bring a `.git/ds` of its own: one not ours byte for byte is refused by name, and nothing runs."""
 
 from __future__ import annotations
 

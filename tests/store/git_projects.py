@@ -7,8 +7,10 @@ import stat
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dstui_store import Store
+if TYPE_CHECKING:
+    from dstui_store import Store
 
 Content = dict[bytes, tuple[str, bytes]]
 """Path to (mode as git prints it, bytes): a link's bytes are its target."""

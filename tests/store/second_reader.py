@@ -1,4 +1,4 @@
-"""Another program that reads a store, written from `store/FORMAT.md` alone: git, hashlib and pyarrow, nothing of ours."""
+"""Another program that reads a store, written from `store/FORMAT.md` alone: git, hashlib, pyarrow, nothing of ours."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class Reader:
         """Every run by its id, operations applied."""
         runs: dict[str, Run] = {}
         operations: list[tuple[float, str, dict[str, Any]]] = []
-        for ref in self._git("for-each-ref", "--format=%(objectname) %(refname)", "refs/ds/p", "refs/ds/r").splitlines():
+        for ref in self._git(
+            "for-each-ref", "--format=%(objectname) %(refname)", "refs/ds/p", "refs/ds/r"
+        ).splitlines():
             at, name = ref.decode().split(" ")
             writer = name.rpartition("/")[2]
             while at:

@@ -41,7 +41,9 @@ def test_the_second_reader_is_a_program_of_its_own() -> None:
     imported = {
         name.split(".")[0]
         for node in ast.walk(ast.parse(source))
-        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "")])
+        for name in (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "")]
+        )
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
     assert not imported & {"dstui", "dstui_store", "tests"}

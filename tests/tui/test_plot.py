@@ -101,9 +101,11 @@ def test_a_line_lies_over_every_band(look: Look) -> None:
     noisy = [float(value) for value in generator.normal(0, 1, 4000)]
     strips = draw([series(noisy), series([0.0] * 4000, "flat", 1)], 60, 12, look, PlotOptions())
     flat = Color.parse(look.theme.series[1])
-    row = next(strip for strip in strips if any(segment.style and segment.style.color == flat for segment in strip))
-    cells = sum(segment.cell_length for segment in row if segment.style and segment.style.color == flat)
-    assert cells >= 50
+    cells = [
+        sum(segment.cell_length for segment in strip if segment.style and segment.style.color == flat)
+        for strip in strips
+    ]
+    assert max(cells) >= 50
 
 
 def test_the_cursor_marks_its_column(look: Look) -> None:

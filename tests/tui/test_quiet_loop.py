@@ -86,5 +86,5 @@ async def test_the_loop_s_thread_touches_nothing_outside(opened: Opened, store: 
         await session.press("y", "Y", "t")
         await session.type(" more")
         await session.press("enter")
-        await session.until(lambda: "has more" in session.screen)
+        await session.until(lambda: "tagged: more" in session.screen)
         assert calls == []

@@ -134,8 +134,12 @@ class Page(Widget):
         raise NotImplementedError
 
     def targets(self) -> Sequence[RunLine]:
-        """The runs that an action is about: the marked ones, else the one under the cursor."""
+        """The runs that an action is about: the marked ones that are read, else the one under the cursor."""
         return ()
+
+    def target_ids(self) -> Sequence[str]:
+        """Their whole ids, those of marked runs that are not read at the moment too."""
+        return [str(line.id) for line in self.targets()]
 
     def go_back(self) -> bool:
         """Undoes one step of the page's own; False = there was none, leave the page."""

@@ -194,6 +194,10 @@ class RunsPage(Page):
         under = self._under_cursor()
         return [under] if under is not None else []
 
+    def target_ids(self) -> Sequence[str]:
+        """See `Page`."""
+        return sorted(self.state.marks) if self.state.marks else super().target_ids()
+
     def go_back(self) -> bool:
         """Clears the filter, then the marks."""
         if self._choosing:

@@ -58,8 +58,12 @@ def printable(text: str) -> str:
 
 
 def line(parts: Iterable[Part], width: int, ground: Style) -> Strip:
-    """One line of exactly `width` cells: the parts in order, the last one cut, the rest filled with `ground`."""
-    segments: list[Segment] = []
+    """One line of exactly `width` cells: the parts in order, the last one cut, the rest filled with `ground`.
+
+    Neighbours of one style become one segment: each segment costs some thirty bytes on the way to the terminal.
+    """
+    texts: list[str] = []
+    styles: list[Style] = []
     used = 0
     for text, style in parts:
         if not text:
@@ -70,13 +74,28 @@ def line(parts: Iterable[Part], width: int, ground: Style) -> Strip:
             text = set_cell_size(text, width - used)
             size = width - used
         if size > 0:
-            segments.append(Segment(text, style))
+            _append(texts, styles, text, style)
             used += size
         if used >= width:
             break
     if used < width:
-        segments.append(Segment(" " * (width - used), ground))
-    return Strip(segments, width)
+        _append(texts, styles, " " * (width - used), _blank_style(styles, ground))
+    return Strip([Segment(text, style) for text, style in zip(texts, styles, strict=True)], width)
+
+
+def _blank_style(styles: list[Style], ground: Style) -> Style:
+    """The last style where spaces look the same in it."""
+    last = styles[-1] if styles else ground
+    plain = last.bgcolor == ground.bgcolor and not (last.underline or last.reverse or last.strike)
+    return last if plain and not (ground.underline or ground.reverse) else ground
+
+
+def _append(texts: list[str], styles: list[Style], text: str, style: Style) -> None:
+    if styles and styles[-1] is style:
+        texts[-1] += text
+    else:
+        texts.append(text)
+        styles.append(style)
 
 
 def spread(left: Sequence[Part], right: Sequence[Part], width: int, ground: Style) -> Strip:

@@ -105,7 +105,7 @@ class LineView(Widget, can_focus=True):
         self.top = 0
         self.cursor = 0
         self._strips: dict[tuple[Hashable, int], Strip] = {}
-        self._shown: list[Hashable] = []
+        self._shown: list[tuple[str, Hashable]] = []
 
     # What is where
 
@@ -203,11 +203,10 @@ class LineView(Widget, can_focus=True):
             self.refresh()
             return
         upper = self.frame.inset[0]
-        rows = [row + upper for row, key in enumerate(keys) if key != old[row]]
-        if self.frame.edges.right and self.count > self.page_height:
-            # The thumb on the right edge may move though the lines beside it stay.
-            self.refresh(Region(self.size.width - 1, 0, 1, self.size.height))
-        self._refresh_rows(rows)
+        changed = [row for row, key in enumerate(keys) if key != old[row]]
+        # The right edge is left out where its piece stays: it would be sent as well.
+        narrow = bool(self.frame.edges.right) and all(_edge_of(keys[row]) == _edge_of(old[row]) for row in changed)
+        self._refresh_rows([row + upper for row in changed], without_edge=narrow)
 
     # Drawing
 
@@ -251,11 +250,13 @@ class LineView(Widget, can_focus=True):
     def _has_cursor(self, number: int) -> bool:
         return self.model.selectable and number == self.cursor + self.model.fixed
 
-    def _key(self, row: int) -> Hashable:
+    def _key(self, row: int) -> tuple[str, Hashable]:
+        """What the look of a row depends on: its line, and the piece of the right edge beside it."""
         number = self._number(row)
+        edge = self._right_side(row) if self.frame.edges.right else ""
         if number is None:
-            return None
-        return self.model.key(number, cursor=self._has_cursor(number), focused=self.has_focus)
+            return edge, None
+        return edge, self.model.key(number, cursor=self._has_cursor(number), focused=self.has_focus)
 
     def _side(self, character: str) -> Strip:
         return line([(character, self.look.border)], 1, self.look.ground)
@@ -326,10 +327,14 @@ class LineView(Widget, can_focus=True):
             self._refresh_rows([0])
             self.repaint()
 
-    def _refresh_rows(self, rows: Sequence[int]) -> None:
+    def _refresh_rows(self, rows: Sequence[int], *, without_edge: bool = False) -> None:
         if rows:
-            width = self.size.width
+            width = self.size.width - int(without_edge)
             self.refresh(*(Region(0, row, width, 1) for row in rows))
+
+
+def _edge_of(key: tuple[str, Hashable]) -> str:
+    return key[0]
 
 
 def _edge(row: str, title: Sequence[Part], note: Sequence[Part], width: int, style: Style, look: Look) -> Strip:

@@ -98,6 +98,35 @@ class Question:
     offered: tuple[int, int, Sequence[str]] = (0, 0, ())
 
 
+class Note(Widget):
+    """A few words at the right end of the same row: where the cursor is.
+
+    A widget of its own, since it changes with each key and the rest of the row does not.
+    """
+
+    DEFAULT_CSS = "Note { height: 1; width: 24; }"
+
+    def __init__(self, look: Look, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.look = look
+        self.parts: Sequence[Part] = ()
+
+    def say(self, parts: Sequence[Part]) -> None:
+        """Shows other words."""
+        if tuple(parts) != self.parts:
+            self.parts = tuple(parts)
+            self.refresh()
+
+    def set_look(self, look: Look) -> None:
+        """Draws with other colours."""
+        self.look = look
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        """The words, at the right."""
+        return spread([], [*self.parts, (" ", self.look.text)], self.size.width, self.look.ground)
+
+
 class PromptLine(Widget):
     """Shows a question while there is one, else the message, else what the page says of itself."""
 
@@ -109,7 +138,6 @@ class PromptLine(Widget):
         self.question: Question | None = None
         self.message: Sequence[Part] = ()
         self.status: Sequence[Part] = ()
-        self.status_note: Sequence[Part] = ()
         self._shown: object = None
         self._hint: tuple[Part, ...] = ()
 
@@ -172,9 +200,9 @@ class PromptLine(Widget):
         self.message = tuple(message)
         self._refresh_if_changed()
 
-    def set_status(self, status: Sequence[Part], note: Sequence[Part] = ()) -> None:
-        """What is shown when nothing else is; `note` stands at the right."""
-        self.status, self.status_note = tuple(status), tuple(note)
+    def set_status(self, status: Sequence[Part]) -> None:
+        """What is shown when nothing else is."""
+        self.status = tuple(status)
         self._refresh_if_changed()
 
     def refresh_hint(self) -> None:
@@ -193,8 +221,7 @@ class PromptLine(Widget):
         look, width = self.look, self.size.width
         question = self.question
         if question is None:
-            parts = [(" ", look.text), *(self.message or self.status)]
-            return spread(parts, [] if self.message else [*self.status_note, (" ", look.text)], width, look.ground)
+            return line([(" ", look.text), *(self.message or self.status)], width, look.ground)
         editor = question.editor
         self._hint = tuple(question.hint())
         hint = [*self._hint, (" ", look.raised)]
@@ -215,7 +242,7 @@ class PromptLine(Widget):
         return spread(parts, hint, width, look.raised) if hint else shown
 
     def _refresh_if_changed(self) -> None:
-        shown = (self.message, self.status, self.status_note)
+        shown = (self.message, self.status)
         if shown != self._shown:
             self._shown = shown
             if self.question is None:

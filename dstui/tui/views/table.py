@@ -203,14 +203,15 @@ class TableModel:
         look, state = self.look, self.state
         mark = look.glyphs.mark if run.id in state.marks else " "
         star = look.glyphs.star if state.pinned is not None and state.pinned.id == run.id else " "
-        parts: list[Part] = (
-            [(mark, look.accent), (star + " ", look.warn)] if mark + star != "  " else [("   ", look.text)]
-        )
+        marked = mark + star != "  "
+        parts: list[Part] = [(mark, look.accent), (star + " ", look.warn)] if marked else []
+        blank = "" if marked else " " * MARGIN
         for column, cells in self.layout(width):
             text = column.text(run, state.now, look)
             text = look.glyphs.dash if text == UNKNOWN else text
             text = fit(text, cells, right=column.right, more=look.glyphs.more)
-            parts.append((text + " " * GAP, column.style(run, look)))
+            parts.append((blank + text + " " * GAP, column.style(run, look)))
+            blank = ""
         return parts
 
 
@@ -258,7 +259,7 @@ def state_column(priority: int = 0) -> TableColumn:
 def label_column(lines: Sequence[RunLine], priority: int = 1) -> TableColumn:
     """`#142`, as wide as these runs need."""
     width = min(14, max([4, *(width_of(run.label) for run in lines)]))
-    return TableColumn("number", "run", width, priority, lambda run, _, __: run.label, lambda _, look: look.text)
+    return TableColumn("number", "run", width, priority, lambda run, _, __: run.label, lambda _, look: look.quiet)
 
 
 def id_column(lines: Sequence[RunLine], priority: int = 6) -> TableColumn:
