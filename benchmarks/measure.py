@@ -26,6 +26,9 @@ from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 
+# An installed program has its bytecode; compiling it at each start would be measured as ours.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 DS = [sys.executable, "-m", "dstui"]
 """The command line of this checkout."""
 

@@ -194,7 +194,7 @@ class _Front:
         # Streams whose reader may go away: the keeper is told at once, not at the next write.
         self._pipes = {stream: target for stream, target in self._targets().items() if stream and _is_pipe(target)}
         self._polite = bool(self._pipes)
-        self._begun = time.monotonic()
+        self._begun = 0.0
         self._wake, self._wake_end = os.pipe()
         self._on_event: dict[str, Callable[[dict[str, Any]], None]] = {
             "started": self._on_started,
@@ -354,6 +354,7 @@ class _Front:
 
     def _on_started(self, event: dict[str, Any]) -> None:
         self._started = True
+        self._begun = time.monotonic()
         self._has_keys = event["terminal"]
         if self._viewer:
             self._pump.start(event["segment"], event["segment_start"], self._tail_bytes)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dstui import settings
 from dstui.errors import RunNotFound, UsageError
-from dstui.sdk import differences
-from dstui.sdk.query import builtin_views, parse, parse_sort
 from dstui.sdk.runs import Naming, RunDetail, RunList, RunView
 from dstui.units import format_time
 from dstui_store import Liveness, RunNotFoundError, Store, StoreError, clean, locate
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from dstui.execution.front import FrontResult
     from dstui.execution.launch import Outcome, Request, Say
+    from dstui.sdk.differences import RunDifference
     from dstui_store import LiveRun, RunRecord, SafeText, Series
 
 STOP_POLL_SECONDS = 0.05
@@ -61,6 +60,8 @@ class Project:
         Raises:
             QueryError: the query or the sort key cannot be understood.
         """
+        from dstui.sdk.query import builtin_views, parse, parse_sort
+
         parsed, order = parse(query), parse_sort(sort)
         self.store.recover()
         records, now = self.store.records(), time.time()
@@ -170,8 +171,10 @@ class Project:
         """The unified diff between the commit that a run was based on and the code that really ran."""
         return self.store.code_changes(self.resolve(name))
 
-    def diff(self, first: str, second: str) -> differences.RunDifference:
+    def diff(self, first: str, second: str) -> RunDifference:
         """What differs between two runs."""
+        from dstui.sdk import differences
+
         one, two = self.resolve(first), self.resolve(second)
         before, after = self.store.record(one), self.store.record(two)
         trees = self.store.code_tree(one), self.store.code_tree(two)

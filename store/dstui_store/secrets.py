@@ -11,17 +11,20 @@ import fnmatch
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PATTERN_VERSION = 1
+PATTERN_VERSION = 2
 """Raised when a pattern changes, so that scans cached by blob are made again."""
 
 SECRET_NAMES = (".env*", "*.pem", "*.key", "id_rsa*", "id_ed25519*", "id_ecdsa*", ".netrc", "kaggle.json")
 """Untracked files of these names are never stored."""
 
 ALLOW = b"ds:allow-secret"
+
+LONG_LINE = 1 << 14
+"""Above so many bytes a line is looked at piece by piece: some patterns take the square of its length."""
 
 _WORD = rb"[A-Za-z0-9_-]"
 
@@ -61,6 +64,11 @@ _PATTERNS = (
     _pattern("sendgrid", "sg.", rb"\bSG\." + _WORD + rb"{20,}\." + _WORD + rb"{40,}"),
     _pattern("databricks", "dapi", rb"\bdapi[0-9a-f]{32}\b"),
     _pattern("replicate", "r8_", rb"\br8_[A-Za-z0-9]{37}\b"),
+    _pattern("docker", "dckr_pat_", rb"\bdckr_pat_" + _WORD + rb"{20,}"),
+    _pattern("digitalocean", "dop_v1_ doo_v1_ dor_v1_", rb"\bdo[opr]_v1_[0-9a-f]{64}\b"),
+    _pattern("discord", "/api/webhooks/", rb"discord(?:app)?\.com/api/webhooks/(\d{17,20}/" + _WORD + rb"{40,})", group=1),
+    _pattern("kaggle", '"username"', rb"\"username\".*\"key\"\s*:\s*\"([0-9a-f]{32})\"", group=1),
+    _pattern("private-key", "private key", rb"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?:\\\\?[nr]|[A-Za-z0-9+/=]){64,}"),
     _pattern("telegram", ":aa", rb"\b\d{8,10}:AA" + _WORD + rb"{33}\b"),
     _pattern("url-password", "://", rb"\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*:([^\s/:@\"'{}<>$]{3,})@", group=1),
     _pattern(
@@ -70,10 +78,27 @@ _PATTERNS = (
         group=1,
         random_only=True,
     ),
+    _pattern(
+        # As YAML and shell files have it, to the end of the line; a name in a program has `_`, `.` or brackets.
+        "assigned",
+        "password passwd secret token api_key apikey api-key credential",
+        rb"(?i)(?:password|passwd|secret|token|api[_-]?key|credential)s?\s*[:=]\s*([A-Za-z0-9+/]{20,}={0,2})\s*$",
+        group=1,
+        random_only=True,
+    ),
 )
 
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY( BLOCK)?-----")
-_SECRET_KEY = re.compile(r"(?i)(?:^|[._-])(?:\w*(?:secret|passw(?:or)?d|credential|api[_-]?key)s?|(?:\w*[_-])?token)$")
+_KEY_BLOCK = re.compile(
+    rb"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----\s(?:(?!-----)[\x20-\x7e\s]){0,20000}"
+    rb"(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?"
+)
+_KEY_TEXT = re.compile(rb"[A-Za-z0-9+/=]{40,}")
+_SECRET_KEY = re.compile(
+    r"(?i)(?:^|[._-])(?:\w*(?:secret|passw(?:or)?d|passphrase|credential|(?:api|access|private|secret)[_-]?key)s?"
+    r"|\w*secret[_-]\w*key|(?:\w*[_-])?token)$"
+)
+_KEY_VARIABLE = re.compile(r"(?:^|_)(?:KEY|PAT|AUTH)$")
 _MODEL_TOKEN = re.compile(r"(?i)(?:^|[._-])(?:pad|eos|bos|unk|sep|cls|mask|stop|start|end|special)[_-]?token$")
 
 
@@ -101,13 +126,16 @@ def scan(content: bytes) -> Scan:
     if b"\0" in content[:8000]:
         return Scan(content, ())
     lowered = content.lower()
-    if b"private key" in lowered and (found := _PRIVATE_KEY.search(content)) and _no_code_before(content, found):
-        return Scan(None, ((content.count(b"\n", 0, found.start()) + 1, "private-key"),))
+    findings: list[tuple[int, str]] = []
+    if b"private key" in lowered and (found := _PRIVATE_KEY.search(content)):
+        if _is_key_file(content, found):
+            return Scan(None, ((content.count(b"\n", 0, found.start()) + 1, "private-key"),))
+        content, findings = _without_key_blocks(content)
+        lowered = content.lower()
     active = [pattern for pattern in _PATTERNS if any(word in lowered for word in pattern.words)]
     if not active:
-        return Scan(content, ())
+        return Scan(content, tuple(findings))
     lines = content.split(b"\n")
-    findings: list[tuple[int, str]] = []
     for number in _lines_with(lowered, active):
         clean, names = _mask_line(lines[number], active)
         if names:
@@ -129,7 +157,7 @@ class Masker:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._values = sorted(
-            {(value, key) for key, value in environment.items() if len(value) >= 8 and is_secret_key(key)},
+            {(value, key) for key, value in environment.items() if len(value) >= 8 and _is_secret(key, value)},
             key=lambda item: -len(item[0]),
         )
 
@@ -181,10 +209,30 @@ def _hide_url_password(text: str) -> str:
     return re.sub(r"(://[^\s/:@]*:)[^\s/@]+@", r"\1<secret:url>@", text)
 
 
-def _no_code_before(content: bytes, found: re.Match[bytes]) -> bool:
-    """A key block, not a line of a program that looks for one: it starts its line."""
+def _is_secret(variable: str, value: str) -> bool:
+    """Whether an environment variable holds a secret: by its name, or it is called a key and looks like one."""
+    if is_secret_key(variable):
+        return True
+    return len(value) >= 16 and bool(_KEY_VARIABLE.search(variable)) and _looks_random(value.encode("utf-8", "replace"))
+
+
+def _is_key_file(content: bytes, found: re.Match[bytes]) -> bool:
+    """A file with a key block in it that starts its line, not a program that has or looks for one."""
     start = content.rfind(b"\n", 0, found.start()) + 1
-    return not content[start : found.start()].strip(b" \t\"'")
+    return not content[start : found.start()].strip() and bool(_KEY_TEXT.search(content, found.end(), found.end() + 400))
+
+
+def _without_key_blocks(content: bytes) -> tuple[bytes, list[tuple[int, str]]]:
+    """The file with each key block inside its text replaced, lines and all."""
+    findings: list[tuple[int, str]] = []
+
+    def replaced(found: re.Match[bytes]) -> bytes:
+        if not _KEY_TEXT.search(found[0]):
+            return found[0]
+        findings.append((content.count(b"\n", 0, found.start()) + 1, "private-key"))
+        return b"<secret:private-key>"
+
+    return _KEY_BLOCK.sub(replaced, content), findings
 
 
 def _lines_with(lowered: bytes, patterns: list[_Pattern]) -> list[int]:
@@ -208,8 +256,10 @@ def _lines_with(lowered: bytes, patterns: list[_Pattern]) -> list[int]:
 
 
 def _mask_line(line: bytes, patterns: list[_Pattern]) -> tuple[bytes, list[str]]:
-    if ALLOW in line or len(line) > 1 << 16:
+    if ALLOW in line:
         return line, []
+    if len(line) > LONG_LINE:
+        return _mask_long_line(line, patterns)
     names: list[str] = []
     for pattern in patterns:
         for found in reversed(list(pattern.regex.finditer(line))):
@@ -220,6 +270,30 @@ def _mask_line(line: bytes, patterns: list[_Pattern]) -> tuple[bytes, list[str]]
             line = line[:start] + f"<secret:{pattern.name}>".encode() + line[end:]
             names.append(pattern.name)
     return line, names
+
+
+def _mask_long_line(line: bytes, patterns: list[_Pattern]) -> tuple[bytes, list[str]]:
+    """The same for a line without ends, of minified or generated text: only around its key words."""
+    lowered = line.lower()
+    places = sorted(
+        {found.start() for word in {word for one in patterns for word in one.words} for found in _all(word, lowered)}
+    )
+    pieces: list[bytes] = []
+    names: list[str] = []
+    done = 0
+    for place in places:
+        if place < done:
+            continue
+        start, end = max(done, place - 200), place + 1_800
+        masked, found = _mask_line(line[start:end], patterns)
+        pieces += [line[done:start], masked]
+        names += found
+        done = end
+    return b"".join([*pieces, line[done:]]), names
+
+
+def _all(word: bytes, lowered: bytes) -> Iterator[re.Match[bytes]]:
+    return re.finditer(re.escape(word), lowered)
 
 
 def _looks_random(value: bytes) -> bool:

@@ -440,6 +440,21 @@ def test_a_stopped_run_goes_on_when_its_terminal_is_lost(run: Run, wait_until: W
     wait_until(lambda: run.has("clerk"))
 
 
+def test_a_stopped_run_goes_on_when_its_stopped_front_is_killed(run: Run, wait_until: WaitUntil) -> None:
+    with run.in_bash("-i") as person:
+        person.expect(PROMPT)
+        person.type(b"$DS sh -c 'echo ready; exec sleep 100'\r")
+        person.expect(b"ready\r\n")
+        person.type(b"\x1a")
+        person.expect(b"Stopped.*" + PROMPT)
+        assert process_state(run.pid) == "T"
+        front = Path(f"/proc/{run.keeper}/stat").read_text().rpartition(")")[2].split()[1]
+        os.kill(int(front), signal.SIGKILL)
+        wait_until(lambda: process_state(run.pid) == "S")
+    os.kill(run.pid, signal.SIGTERM)
+    wait_until(lambda: run.has("clerk"))
+
+
 def test_a_detach_names_the_way_back(run: Run) -> None:
     with run.at_terminal("sh", "-c", "echo ready; exec sleep 100") as person:
         person.expect(b"ready")
