@@ -34,7 +34,6 @@ Data goes to stdout, words to stderr.
 KEYS_HEAD = """# Keys
 <!-- Made by `make docs` from the program. Edit the actions there. -->
 The keys of the dashboard. A key has one meaning everywhere; inside the dashboard, `?` shows those of the present pane.
-Another key is given to an action by its name, under `[keys]` in `dstui.toml`: `stop = "X"`.
 """
 
 VALUE_NAMES = {"int": "N", "int range": "N", "float": "NUMBER", "float range": "NUMBER", "path": "PATH"}

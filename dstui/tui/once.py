@@ -112,7 +112,7 @@ class _Answers:
 
 
 def _overview(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], bool]:
-    from dstui.tui.pages.overview import columns_of, first_run_lines, since_title
+    from dstui.tui.views.columns import first_run_lines, since_title
 
     snapshot = answers.ask(OverviewRequest(), OverviewSnapshot)
     answers.stop()
@@ -135,7 +135,6 @@ def _overview(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], b
 
 
 def _runs(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], bool]:
-    from dstui.tui.pages.runs import columns_of
 
     snapshot = answers.ask(RunsRequest(1, last=RUN_ROWS), RunsSnapshot)
     answers.stop()

@@ -91,9 +91,10 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
     code = dict(run.part("code"))
     trouble = [text[:MAX_TROUBLE_LENGTH] for text in run.errors()[:MAX_TROUBLES]]
     code["tree"] = _known_tree(git, code.get("tree"), trouble)
-    record = LiveRun(run.folder, run.alive_file, run.launch, run.state, end).record(summary).replace(config=config)
+    record = LiveRun(run.folder, run.alive_file, run.launch, run.state, end).record(summary)
+    record = record.replace(config=config, name=masker.text(record.name), notes=masker.text(record.notes))
     files["config.json"] = _bounded("config.json", config, trouble)
-    files["env.json"] = _bounded("env.json", run.part("environment"), trouble)
+    files["env.json"] = _bounded("env.json", masker.inside(run.part("environment")), trouble)
     if skipped := run.launch.get("skipped"):
         files["skipped.json"] = dump_json(json_number(skipped))
     if artifacts:

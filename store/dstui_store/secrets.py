@@ -66,9 +66,13 @@ _PATTERNS = (
     _pattern("replicate", "r8_", rb"\br8_[A-Za-z0-9]{37}\b"),
     _pattern("docker", "dckr_pat_", rb"\bdckr_pat_" + _WORD + rb"{20,}"),
     _pattern("digitalocean", "dop_v1_ doo_v1_ dor_v1_", rb"\bdo[opr]_v1_[0-9a-f]{64}\b"),
-    _pattern("discord", "/api/webhooks/", rb"discord(?:app)?\.com/api/webhooks/(\d{17,20}/" + _WORD + rb"{40,})", group=1),
+    _pattern(
+        "discord", "/api/webhooks/", rb"discord(?:app)?\.com/api/webhooks/(\d{17,20}/" + _WORD + rb"{40,})", group=1
+    ),
     _pattern("kaggle", '"username"', rb"\"username\".*\"key\"\s*:\s*\"([0-9a-f]{32})\"", group=1),
-    _pattern("private-key", "private key", rb"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?:\\\\?[nr]|[A-Za-z0-9+/=]){64,}"),
+    _pattern(
+        "private-key", "private key", rb"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----(?:\\\\?[nr]|[A-Za-z0-9+/=]){64,}"
+    ),
     _pattern("telegram", ":aa", rb"\b\d{8,10}:AA" + _WORD + rb"{33}\b"),
     _pattern("url-password", "://", rb"\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*:([^\s/:@\"'{}<>$]{3,})@", group=1),
     _pattern(
@@ -195,6 +199,14 @@ class Masker:
         """Config with secret texts replaced; numbers stay, whatever their key."""
         return {key: self._config_value(key, value) for key, value in values.items()}
 
+    def inside(self, value: Any) -> Any:
+        """Any JSON value with each known secret in a text of it replaced."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {key: self.inside(item) for key, item in value.items()}
+        return [self.inside(item) for item in value] if isinstance(value, list) else value
+
     def _config_value(self, key: str, value: Any) -> Any:
         if isinstance(value, str):
             return f"<secret:{key}>" if value and is_secret_key(key) else self.text(_hide_url_password(value))
@@ -219,7 +231,9 @@ def _is_secret(variable: str, value: str) -> bool:
 def _is_key_file(content: bytes, found: re.Match[bytes]) -> bool:
     """A file with a key block in it that starts its line, not a program that has or looks for one."""
     start = content.rfind(b"\n", 0, found.start()) + 1
-    return not content[start : found.start()].strip() and bool(_KEY_TEXT.search(content, found.end(), found.end() + 400))
+    return not content[start : found.start()].strip() and bool(
+        _KEY_TEXT.search(content, found.end(), found.end() + 400)
+    )
 
 
 def _without_key_blocks(content: bytes) -> tuple[bytes, list[tuple[int, str]]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dstui.execution.front import LOOK_SECONDS
 from tests.end_to_end.conftest import Run, is_gone, process_state
 
 pytestmark = pytest.mark.slow
@@ -272,7 +273,10 @@ def test_a_background_job_leaves_the_terminal_alone_until_fg(run: Run, script: S
             person.expect(str(number + 40).encode() + rb"\r\n.*" + PROMPT)
         person.type(b"jobs\r")
         person.expect(b"Running.*" + PROMPT)
-        assert person.settings() == at_prompt
+        # Longer than it takes the front to look whether it is in the foreground.
+        end = time.monotonic() + 2 * LOOK_SECONDS
+        while time.monotonic() < end:
+            assert person.settings() == at_prompt
         person.type(b"fg\r")
         wait_until(lambda: person.is_raw() and not person.settings()[0] & termios.ICRNL)
         person.type(b"mine\r")

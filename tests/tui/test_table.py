@@ -9,9 +9,10 @@ import pytest
 
 from dstui.sdk.query import Sort, SortKey
 from dstui.sdk.views_data import RunLine, ValueColumn
-from dstui.tui.pages.runs import columns_of, letters_for
+from dstui.tui.pages.sorting import letters_for, sorted_by
+from dstui.tui.views.columns import runs_columns, short_titles
 from dstui.tui.views.spark import sparkline
-from dstui.tui.views.table import ListedRows, TableModel, TableState, fit_columns, short_titles
+from dstui.tui.views.table import ListedRows, TableModel, TableState, fit_columns
 from dstui_store import clean
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ COLUMNS = (
 
 def model(look: Look, runs: list[RunLine], **state: object) -> TableModel:
     shown = TableState(now=NOW, sort=Sort(), **state)  # type: ignore[arg-type]
-    return TableModel(ListedRows(runs), columns_of(runs, COLUMNS, "loss", shown.sort or Sort()), look, shown)
+    return TableModel(ListedRows(runs), runs_columns(runs, COLUMNS, "loss", shown.sort or Sort()), look, shown)
 
 
 def rows(table: TableModel, width: int) -> list[str]:
@@ -74,14 +75,14 @@ def test_every_row_is_exactly_as_wide_as_the_table(look: Look, width: int) -> No
 
 
 def test_columns_are_chosen_by_priority_and_stand_in_their_own_order(look: Look) -> None:
-    columns = columns_of([run(1)], COLUMNS, "loss", Sort())
+    columns = runs_columns([run(1)], COLUMNS, "loss", Sort())
     shown = [column.title for column, _ in fit_columns(columns, 36)]
     assert shown == ["state", "run", "name", "loss"]
     assert sum(cells + 2 for _, cells in fit_columns(columns, 36)) - 2 <= 36
 
 
 def test_value_columns_scroll_sideways_but_never_all_out_of_sight(look: Look) -> None:
-    columns = columns_of([run(1)], COLUMNS, "loss", Sort())
+    columns = runs_columns([run(1)], COLUMNS, "loss", Sort())
     assert "lr" not in [column.title for column, _ in fit_columns(columns, 200, offset=1)]
     assert "opt" in [column.title for column, _ in fit_columns(columns, 200, offset=99)]
 
@@ -135,11 +136,21 @@ def test_a_row_that_is_not_read_yet_says_so(look: Look) -> None:
 
 
 def test_each_column_has_a_letter_of_its_own_to_sort_by() -> None:
-    letters = letters_for(
-        [("state", "state"), ("number", "run"), ("name", "name"), ("started", "start"), ("x", "tttt")]
-    )
+    letters = letters_for({"state": "state", "number": "run", "name": "name", "started": "start", "x": "tttt"})
     assert letters["state"] == "s"
     assert len(set(letters.values())) == len(letters) == 5
+
+
+def test_the_same_column_again_turns_the_sort_round_and_a_second_one_joins_it() -> None:
+    by_loss = sorted_by(Sort(), "metric.loss", adding=False)
+    assert by_loss == Sort((SortKey("metric.loss"),)), "less is better, so the least comes first"
+    assert sorted_by(Sort(), "metric.acc", adding=False) == Sort((SortKey("metric.acc", descending=True),))
+    assert sorted_by(by_loss, "metric.loss", adding=False) == Sort((SortKey("metric.loss", descending=True),))
+    both = sorted_by(by_loss, "name", adding=True)
+    assert both == Sort((SortKey("metric.loss"), SortKey("name")))
+    assert sorted_by(both, "metric.loss", adding=True) == Sort(
+        (SortKey("metric.loss", descending=True), SortKey("name"))
+    )
 
 
 def test_long_dotted_names_are_headed_by_their_last_part_when_that_is_enough() -> None:

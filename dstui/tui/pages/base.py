@@ -21,7 +21,6 @@ from dstui.tui.views.panes import Pane, edges
 if TYPE_CHECKING:
     from textual.geometry import Size
 
-    from dstui.sdk.query import Sort
     from dstui.sdk.views_data import Request, RunLine, Snapshot
     from dstui.tui.state import Layout as KeptLayout
     from dstui.tui.theme import Look
@@ -148,6 +147,10 @@ class Page(Widget):
     def takes_key(self, key: str) -> bool:
         """Whether the page waits for a key of its own and this was it."""
         return False
+
+    def parts(self) -> Sequence[object]:
+        """What does keys of its own on behalf of the page, the part of the focused pane first."""
+        return ()
 
     def minute(self) -> None:
         """A minute passed, so ages may be written anew."""
@@ -285,14 +288,6 @@ class Page(Widget):
         view = self.focused_view
         if view is not None:
             view.move_by(lines)
-
-
-def sort_words(sort: Sort, up: str, down: str) -> str:
-    """`lr ↑ time ↓` of a sort."""
-    return " ".join(
-        f"{key.key.removeprefix('metric.').removeprefix('param.')} {down if key.descending else up}"
-        for key in sort.keys
-    )
 
 
 def tones(look: Look) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from dstui.sdk.views_data import OverviewRequest, OverviewSnapshot, RunLine, Snapshot
 from dstui.tui.pages.base import SMALL_HEIGHT, WIDE, Desk, Page
 from dstui.tui.views import table
+from dstui.tui.views.columns import columns_key, overview_columns
 from dstui.tui.views.formats import table_age
 from dstui.tui.views.line_view import LineView
 from dstui.tui.views.lines import PartsModel
@@ -16,7 +17,7 @@ from dstui.tui.views.panes import Pane
 if TYPE_CHECKING:
     from dstui.tui.theme import Look
     from dstui.tui.views.cells import Part
-    from dstui.tui.views.table import TableColumn
+    from dstui.tui.views.columns import TableColumn
 
 RECENT_LINES = 60
 """Recent runs that are read."""
@@ -225,10 +226,10 @@ class OverviewPage(Page):
         state = self._states[name]
         state.now = self.desk.now()
         state.marks = self._marks
-        chosen_for = (table.columns_key(snapshot.columns), tuple(line.id for line in lines[:20]))
+        chosen_for = (columns_key(snapshot.columns), tuple(line.id for line in lines[:20]))
         if self._chosen_for.get(name) != chosen_for:
             self._chosen_for[name] = chosen_for
-            self._columns[name] = columns_of(name, lines, snapshot)
+            self._columns[name] = overview_columns(name, lines, snapshot)
         view = self.views[name]
         old = view.model if isinstance(view.model, table.TableModel) else None
         under = old.rows.at(view.cursor) if old is not None else None
@@ -238,43 +239,6 @@ class OverviewPage(Page):
             place = next((index for index, line in enumerate(lines) if line.id == under.id), None)
             if place is not None and place != view.cursor:
                 view.move_to(place)
-
-
-def columns_of(name: str, lines: Sequence[RunLine], snapshot: OverviewSnapshot) -> list[TableColumn]:
-    """The columns of one of the page's tables."""
-    first = [table.state_column(), table.label_column(lines), table.id_column(lines), table.name_column(lines)]
-    if name == "since":
-        return [*first, table.reason_column(), table.time_column(), table.age_column()]
-    titles = table.short_titles(snapshot.columns)
-    metrics = [
-        table.value_column(column, title, 3 + index)
-        for index, (column, title) in enumerate(zip(snapshot.columns, titles, strict=True))
-        if column.key.startswith("metric.")
-    ][:2]
-    params = [
-        table.value_column(column, title, 9 + index)
-        for index, (column, title) in enumerate(zip(snapshot.columns, titles, strict=True))
-        if column.key.startswith("param.") and column.differs
-    ][:4]
-    if name == "running":
-        return [
-            *first,
-            table.step_column(5),
-            *metrics,
-            table.trend_column(6),
-            *params,
-            table.time_column(7),
-            table.user_column(lines, 11),
-        ]
-    return [
-        *first,
-        table.experiment_column(lines, 12),
-        *metrics,
-        *params,
-        table.time_column(8),
-        table.age_column(7),
-        table.user_column(lines, 11),
-    ]
 
 
 def _advice(command: str, what: str, look: Look) -> list[Part]:

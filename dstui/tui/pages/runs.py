@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from dstui.sdk.query import Sort, SortKey, suggest, word_span
+from dstui.sdk.query import Sort, suggest, word_span
 from dstui.sdk.views_data import (
     NEWEST_FIRST,
     IdsRequest,
     IdsSnapshot,
-    PreviewRequest,
     PreviewSnapshot,
     RunLine,
     RunsRequest,
     RunsSnapshot,
     Snapshot,
 )
-from dstui.sdk.views_lines import by_importance, lower_is_better
-from dstui.tui.pages.base import SMALL_HEIGHT, SMALL_WIDTH, WIDE, Desk, Page, sort_words
+from dstui.tui.pages.base import SMALL_HEIGHT, SMALL_WIDTH, WIDE, Desk, Page
 from dstui.tui.pages.overview import range_to_mark
-from dstui.tui.views import table
-from dstui.tui.views.charts import ChartsModel
+from dstui.tui.pages.preview import Preview
+from dstui.tui.pages.sorting import Sorting, sort_words
+from dstui.tui.views.columns import columns_key, runs_columns
 from dstui.tui.views.line_view import LineView
-from dstui.tui.views.lines import PartsModel, longest
+from dstui.tui.views.lines import PartsModel
 from dstui.tui.views.panes import Pane
 from dstui.tui.views.prompt import Editor, Question
-from dstui.units import format_number
+from dstui.tui.views.table import TableModel, TableState
 
 if TYPE_CHECKING:
-    from dstui.sdk.views_data import ValueColumn
-    from dstui.tui.theme import Look
     from dstui.tui.views.cells import Part
-    from dstui.tui.views.table import TableColumn
+    from dstui.tui.views.columns import TableColumn
 
 READ_AHEAD = 60
 """Rows that must be read beyond the screen before more are asked for."""
-
-DWELL_SECONDS = 0.12
-"""The preview follows once the cursor stays for this long."""
 
 MOST_MARKED = 10_000
 """Runs that one key can mark."""
@@ -70,18 +64,16 @@ class RunsPage(Page):
         self.snapshot: RunsSnapshot | None = None
         self.query_text = ""
         self.sort = NEWEST_FIRST
-        self.state = table.TableState(sort=Sort())
-        self.metric = ""
+        self.state = TableState(sort=Sort())
         self.only_differing = False
         self._number = 0
         self._window = (0, READ_AHEAD)
         self._columns: list[TableColumn] = []
         self._chosen_for: object = None
-        self._choosing: str = ""
         self._history: list[str] = []
         self._narrow_preview = False
-        self._preview: PreviewSnapshot | None = None
-        self._chart = ChartsModel(desk.look)
+        self._preview = Preview(self)
+        self._sorting = Sorting(self.state, self._shown_columns, self._sort_by, self._letters_changed)
         self._on_top = False
         self._marking = False
         self._open_next = False
@@ -92,9 +84,7 @@ class RunsPage(Page):
         """See `Page`."""
         look = self.desk.look
         yield LineView(PartsModel([], look), look, id="table")
-        for view in (LineView(self._chart, look, id="preview"), LineView(PartsModel([], look), look, id="differs")):
-            view.can_focus = False
-            yield view
+        yield from self._preview.views
 
     def arrange_panes(self, width: int, height: int) -> Sequence[Pane]:
         """The table, and below it the preview where there is room for it."""
@@ -129,8 +119,7 @@ class RunsPage(Page):
         if isinstance(snapshot, RunsSnapshot):
             self._receive_runs(snapshot)
         elif isinstance(snapshot, PreviewSnapshot):
-            self._preview = snapshot
-            self._show_preview()
+            self._preview.receive(snapshot)
         elif isinstance(snapshot, IdsSnapshot) and self._marking:
             self._marking = False
             self.desk.forget("ids")
@@ -145,9 +134,28 @@ class RunsPage(Page):
         """See `Page`."""
         super().set_look()
         self._chosen_for = None
-        self._chart.look = self.desk.look
         self._show()
-        self._show_preview()
+        self._preview.set_look()
+
+    def on_resize(self) -> None:
+        """Where the preview has come, or has another width, it needs another curve."""
+        self.call_after_refresh(self._preview.ask)
+
+    # For the preview
+
+    @property
+    def has_preview(self) -> bool:
+        """Whether the preview is on screen."""
+        return len(self.arrange_panes(*self.size)) > 1
+
+    def under_cursor(self) -> RunLine | None:
+        """The run under the cursor, None while it is not read."""
+        return None if self.snapshot is None else SnapshotRows(self.snapshot).at(self.views["table"].cursor)
+
+    def line_of(self, run: str) -> RunLine | None:
+        """A run of the table, if it is read."""
+        lines = self.snapshot.lines.values() if self.snapshot is not None else ()
+        return next((line for line in lines if line.id == run), None)
 
     # What it says
 
@@ -156,8 +164,8 @@ class RunsPage(Page):
         look, snapshot = self.desk.look, self.snapshot
         if snapshot is None:
             return [("reading the runs", look.quiet)], ()
-        if self._choosing:
-            return self._letters_line(), ()
+        if self._sorting.waits:
+            return self._sorting.words(look), ()
         if snapshot.problem and self.query_text:
             return [(snapshot.problem, look.warn)], ()
         matched = len(snapshot.order)
@@ -191,7 +199,7 @@ class RunsPage(Page):
             return ()
         if self.state.marks:
             return [line for line in snapshot.lines.values() if line.id in self.state.marks]
-        under = self._under_cursor()
+        under = self.under_cursor()
         return [under] if under is not None else []
 
     def target_ids(self) -> Sequence[str]:
@@ -200,8 +208,8 @@ class RunsPage(Page):
 
     def go_back(self) -> bool:
         """Clears the filter, then the marks."""
-        if self._choosing:
-            self._stop_choosing()
+        if self._sorting.waits:
+            self._sorting.stop()
         elif self.query_text:
             self._set_query("")
         elif self.state.marks:
@@ -213,23 +221,20 @@ class RunsPage(Page):
 
     # Keys
 
-    def takes_key(self, character: str) -> bool:
+    def takes_key(self, key: str) -> bool:
         """A letter that chooses a column to sort by."""
-        if not self._choosing:
-            return False
-        key = next((key for key, letter in self.state.letters.items() if letter == character), None)
-        adding = self._choosing == "add"
-        self._stop_choosing()
-        if key is not None:
-            self._sort_by(key, adding=adding)
-        return True
+        return self._sorting.takes_key(key)
+
+    def parts(self) -> Sequence[object]:
+        """See `Page`."""
+        return (self._sorting, self._preview)
 
     def do_enter(self) -> None:
         """Opens the run under the cursor; after a change of filter or sort, the one that will be there."""
         if self._on_top:
             self._open_next = True
             return
-        line = self._under_cursor()
+        line = self.under_cursor()
         if line is not None:
             self.desk.open_run(str(line.id))
 
@@ -252,17 +257,9 @@ class RunsPage(Page):
             )
         )
 
-    def do_sort(self) -> None:
-        """Waits for the letter of a column."""
-        self._choose("sort")
-
-    def do_add_sort(self) -> None:
-        """Waits for the letter of one more column."""
-        self._choose("add")
-
     def do_mark(self) -> None:
         """Marks the run under the cursor and goes on to the next."""
-        line = self._under_cursor()
+        line = self.under_cursor()
         if line is not None:
             self.state.marks.symmetric_difference_update({str(line.id)})
             self.views["table"].move_by(1)
@@ -297,13 +294,13 @@ class RunsPage(Page):
 
     def do_pin(self) -> None:
         """Makes the run under the cursor the baseline, or no longer."""
-        line = self._under_cursor()
+        line = self.under_cursor()
         if line is None:
             return
         kept = self.desk.kept
         kept.pinned = "" if kept.pinned == line.id else str(line.id)
         self._ask()
-        self._ask_preview()
+        self._preview.ask()
 
     def do_preview(self) -> None:
         """Shows or hides the preview."""
@@ -312,26 +309,13 @@ class RunsPage(Page):
         else:
             self._narrow_preview = not self._narrow_preview
         self.refresh_layout()
-        self._ask_preview()
+        self.call_after_refresh(self._preview.ask)
 
     def do_differing(self) -> None:
         """Shows only columns that differ, or all."""
         self.only_differing = not self.only_differing
         self._chosen_for = None
         self._show()
-
-    def do_next_metric(self, step: int = 1) -> None:
-        """Another metric for the preview."""
-        line = self._under_cursor()
-        names = sorted(key[7:] for key in line.values if key.startswith("metric.")) if line is not None else []
-        if names:
-            here = names.index(self.metric) if self.metric in names else -1
-            self.metric = names[(here + step) % len(names)]
-            self._ask_preview()
-
-    def do_previous_metric(self) -> None:
-        """The metric before."""
-        self.do_next_metric(-1)
 
     def do_right(self) -> None:
         """Scrolls the value columns."""
@@ -353,7 +337,7 @@ class RunsPage(Page):
         if window.start - READ_AHEAD < first > 0 or (window.stop + READ_AHEAD > last and last < total):
             self._ask()
         self.desk.page_changed()
-        self._follow_cursor()
+        self._preview.follow()
 
     def on_line_view_chosen(self, message: LineView.Chosen) -> None:
         """A click on the cursor's row opens the run."""
@@ -373,10 +357,11 @@ class RunsPage(Page):
 
     def _receive_runs(self, snapshot: RunsSnapshot) -> None:
         view = self.views["table"]
-        under, old = self._under_cursor(), self.snapshot
+        under, old = self.under_cursor(), self.snapshot
         same = old is not None and old.order is snapshot.order
         self.snapshot = snapshot
         self.state.pinned = snapshot.pinned
+        self._preview.objective = snapshot.objective
         self._show()
         if under is not None and not same:
             (place,) = (snapshot.order == under.row).nonzero()
@@ -384,7 +369,7 @@ class RunsPage(Page):
         answered = snapshot.number == self._number
         self._on_top = self._on_top and not answered
         self._set_title()
-        self._follow_cursor()
+        self._preview.follow()
         self.desk.page_changed()
         self.call_after_refresh(self.focus_first)
         if answered and self._open_next:
@@ -398,13 +383,13 @@ class RunsPage(Page):
         self.state.now = self.desk.now()
         columns = [column for column in snapshot.columns if column.differs or not self.only_differing]
         first = [line for row in snapshot.order[:100].tolist() if (line := snapshot.lines.get(row)) is not None]
-        chosen_for = (table.columns_key(columns), tuple(line.row for line in first), self.sort)
+        chosen_for = (columns_key(columns), tuple(line.row for line in first), self.sort)
         if chosen_for != self._chosen_for:
             self._chosen_for = chosen_for
-            self._columns = columns_of(first, columns, snapshot.objective, self.sort)
+            self._columns = runs_columns(first, columns, snapshot.objective, self.sort)
         view = self.views["table"]
         if len(snapshot.order):
-            view.set_model(table.TableModel(SnapshotRows(snapshot), self._columns, self.desk.look, self.state))
+            view.set_model(TableModel(SnapshotRows(snapshot), self._columns, self.desk.look, self.state))
         else:
             words = "no run matches" if self.query_text else "no runs yet: `ds run train.py` makes one"
             view.set_model(PartsModel([[], [(words, self.desk.look.quiet)]], self.desk.look))
@@ -423,9 +408,6 @@ class RunsPage(Page):
         if self.only_differing:
             title.append(("  differing columns", look.quiet))
         self.views["table"].set_title(title)
-
-    def _under_cursor(self) -> RunLine | None:
-        return None if self.snapshot is None else SnapshotRows(self.snapshot).at(self.views["table"].cursor)
 
     def _set_query(self, text: str) -> None:
         if text != self.query_text:
@@ -447,52 +429,19 @@ class RunsPage(Page):
         start, end = word_span(text, position)
         return start, end, suggest(text, position, sorted(keys))
 
-    # Sorting
+    def _shown_columns(self) -> list[TableColumn]:
+        view = self.views["table"]
+        model = view.model
+        return [column for column, _ in model.layout(view.inner_width)] if isinstance(model, TableModel) else []
 
-    def _choose(self, what: str) -> None:
-        shown = [column for column, _ in self._model_layout() if column.sort_key]
-        self.state.letters = letters_for([(column.sort_key, column.title) for column in shown])
-        self._choosing = what
+    def _letters_changed(self) -> None:
         self._show()
         self.desk.page_changed()
 
-    def _stop_choosing(self) -> None:
-        self._choosing = ""
-        self.state.letters = {}
-        self._show()
-        self.desk.page_changed()
-
-    def _letters_line(self) -> list[Part]:
-        look = self.desk.look
-        titles = {column.sort_key: column.title for column in self._columns}
-        parts: list[Part] = [("sort by " if self._choosing == "sort" else "then by ", look.quiet)]
-        for key, letter in self.state.letters.items():
-            parts += [(letter, look.accent), (f" {titles.get(key, key)}   ", look.text)]
-        return parts
-
-    def _sort_by(self, key: str, *, adding: bool) -> None:
-        keys = self.state.sort.keys if self.state.sort is not None else ()
-        known = next((item for item in keys if item.key == key), None)
-        new = SortKey(
-            key,
-            descending=not known.descending
-            if known is not None
-            else key.startswith("metric.") and self._more_is_better(key),
-        )
-        rest = [item for item in keys if item.key != key] if adding else []
-        self.state.sort = Sort(
-            (*rest, new) if known is None or not adding else tuple(new if item.key == key else item for item in keys)
-        )
-        self.sort = self.state.sort
+    def _sort_by(self, sort: Sort) -> None:
+        self.sort = self.state.sort = sort
         self._on_top = True
         self._ask()
-
-    def _more_is_better(self, key: str) -> bool:
-        return not lower_is_better(key.removeprefix("metric."))
-
-    def _model_layout(self) -> list[tuple[TableColumn, int]]:
-        model = self.views["table"].model
-        return model.layout(self.views["table"].inner_width) if isinstance(model, table.TableModel) else []
 
     def _scroll_columns(self, step: int) -> None:
         movable = sum(column.movable for column in self._columns)
@@ -500,127 +449,3 @@ class RunsPage(Page):
         if offset != self.state.offset:
             self.state.offset = offset
             self._show()
-
-    # Preview
-
-    def _follow_cursor(self) -> None:
-        if len(self.shown_panes) < 2:
-            return
-        under = self._under_cursor()
-        if under is not None and (self._preview is None or self._preview.run != under.id):
-            self.set_timer(DWELL_SECONDS, self._ask_preview_if(str(under.id)))
-
-    def _ask_preview_if(self, run: str) -> Callable[[], None]:
-        def ask() -> None:
-            under = self._under_cursor()
-            if under is not None and under.id == run:
-                self._ask_preview()
-
-        return ask
-
-    def _ask_preview(self) -> None:
-        under = self._under_cursor()
-        if under is None or len(self.arrange_panes(*self.size)) < 2:
-            self.desk.forget("preview")
-            return
-        objective = self.snapshot.objective if self.snapshot is not None else ""
-        width = max(20, self.views["preview"].inner_width) * 2
-        self.desk.request(PreviewRequest(str(under.id), self.metric or objective, width, self.desk.kept.pinned))
-
-    def _show_preview(self) -> None:
-        preview, look = self._preview, self.desk.look
-        if preview is None:
-            return
-        line = (
-            next((item for item in self.snapshot.lines.values() if item.id == preview.run), None)
-            if self.snapshot
-            else None
-        )
-        label = f"{line.label} {line.name}" if line is not None else ""
-        title: list[Part] = [("Preview", look.strong), (f"  {label}", look.quiet)]
-        chart, view = self._chart, self.views["preview"]
-        chart.show_one(preview.metric, preview.envelope, view.inner_height)
-        view.set_title(title, [(preview.problem[: view.inner_width // 2], look.warn)] if preview.problem else [])
-        view.set_model(chart)
-        if "differs" in self.shown_panes:
-            self.views["differs"].set_model(PartsModel(differing_lines(preview, line, look), look))
-            self.views["differs"].set_title(differing_title(preview, look))
-
-
-def columns_of(
-    first: Sequence[RunLine], columns: Sequence[ValueColumn], objective: str, sort: Sort
-) -> list[TableColumn]:
-    """The table's columns: built-in ones, the objective, then params and metrics by how telling they are."""
-    titles = table.short_titles(columns)
-    sorted_by = {key.key for key in sort.keys}
-    values = []
-    for index, (column, title) in enumerate(zip(columns, titles, strict=True)):
-        chosen = column.key in sorted_by
-        main = chosen or column.key == f"metric.{objective}"
-        values.append(table.value_column(column, title, 3 if main else 10 + index, movable=not main, sorted_by=chosen))
-    tags = [table.tags_column(first, 15)] if any(line.tags for line in first) else []
-    return [
-        table.state_column(),
-        table.label_column(first),
-        table.id_column(first, 6),
-        table.name_column(first),
-        *([table.experiment_column(first, 14)] if any(line.experiment for line in first) else []),
-        *values,
-        table.time_column(5),
-        table.age_column(4),
-        table.user_column(first, 18),
-        *tags,
-    ]
-
-
-def letters_for(columns: Sequence[tuple[str, str]]) -> Mapping[str, str]:
-    """One letter for each (sort key, title): the first of its title that is free, or any that is left."""
-    taken: dict[str, str] = {}
-    for key, title in columns:
-        candidates = [
-            *(character for character in title.lower() if character.isalnum()),
-            *"abcdefghijklmnopqrstuvwxyz0123456789",
-        ]
-        letter = next((letter for letter in candidates if letter not in taken.values()), None)
-        if letter is not None:
-            taken[key] = letter
-    return taken
-
-
-def differing_title(preview: PreviewSnapshot, look: Look) -> list[Part]:
-    """What the run beside the chart is compared with."""
-    if preview.against is None:
-        return [("Values", look.strong)]
-    star = look.glyphs.star
-    return [
-        ("Differs", look.strong),
-        (f"  from {star} {preview.against.label}", look.quiet),
-        (f"  {len(preview.differs)}", look.accent),
-    ]
-
-
-def differing_lines(preview: PreviewSnapshot, line: RunLine | None, look: Look) -> list[list[Part]]:
-    """`lr 3.0e-4 → 1.0e-3` for each param that differs from the baseline; without one, the run's own values."""
-    if preview.against is not None:
-        width = longest([item.key for item in preview.differs], 24) + 2
-        return [
-            [
-                (item.key.ljust(width), look.quiet),
-                (item.other or "–", look.text),
-                (f" {look.glyphs.arrow} ", look.quiet),
-                (item.value or "–", look.strong),
-            ]
-            for item in preview.differs
-        ] or [[("same params", look.quiet)]]
-    if line is None:
-        return []
-    metrics = by_importance(key[7:] for key in line.values if key.startswith("metric."))
-    keys = [*(f"metric.{name}" for name in metrics), *sorted(key for key in line.values if key.startswith("param."))]
-    width = longest([key.partition(".")[2] for key in keys], 24) + 2
-    return [[(key.partition(".")[2].ljust(width), look.quiet), (value_text(line, key), look.text)] for key in keys]
-
-
-def value_text(line: RunLine, key: str) -> str:
-    """One value of a run as text."""
-    value = line.values[key]
-    return format_number(value, keep_zeros=key.startswith("metric.")) if isinstance(value, float) else value
