@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +37,11 @@ CLEARED_NAMES = (
     "VIRTUAL_ENV",
 )
 """Single variables that would too."""
+
+
+# A shell starts its background jobs with these ignored, and what a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

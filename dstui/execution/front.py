@@ -515,9 +515,9 @@ class _Front:
     def _say(self, text: str) -> None:
         """A line to the person: on the terminal if there is one, else on stderr."""
         if self._terminal is not None:
-            target, line = self._terminal.descriptor, f"\r\ndstui: {text}\r\n"
+            target, line = self._terminal.descriptor, f"\r\nds: {text}\r\n"
         elif sys.__stderr__ is not None:
-            target, line = STDERR, f"dstui: {text}\n"
+            target, line = STDERR, f"ds: {text}\n"
         else:
             return
         try:

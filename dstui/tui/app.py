@@ -353,11 +353,10 @@ class Dashboard(App[int]):
                 self.do(action)
 
     def do(self, action: Action) -> None:
-        """Carries out an action by the method `do_NAME` of the page or its parts, the app, its acts or its menus."""
+        """Carries out an action by the method `do_NAME` of the page, the app, its acts or its menus."""
         self.prompt.say([])
-        page = self.page
-        parts = page.parts() if page is not None else ()
-        for owner in (*parts[:1], page, *parts[1:], self, self.acts, self.menus):
+        owners = self.page.key_owners() if self.page is not None else ()
+        for owner in (*owners, self, self.acts, self.menus):
             method = getattr(owner, f"do_{action.name}", None)
             if method is not None:
                 method()

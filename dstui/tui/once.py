@@ -34,6 +34,7 @@ from dstui.sdk.views_data import (
     Snapshot,
 )
 from dstui.tui.theme import ANSI, ASCII, PLAIN, UNICODE, Look
+from dstui.tui.views.columns import overview_columns, runs_columns
 from dstui.tui.views.lines import PartsModel, fact_lines
 from dstui.tui.views.table import ListedRows, TableModel, TableState
 
@@ -112,7 +113,7 @@ class _Answers:
 
 
 def _overview(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], bool]:
-    from dstui.tui.views.columns import first_run_lines, since_title
+    from dstui.tui.pages.overview import first_run_lines, since_title
 
     snapshot = answers.ask(OverviewRequest(), OverviewSnapshot)
     answers.stop()
@@ -129,7 +130,7 @@ def _overview(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], b
         ("since", since, snapshot.since),
     ):
         if lines:
-            model = TableModel(ListedRows(lines), columns_of(name, lines, snapshot), look, state)
+            model = TableModel(ListedRows(lines), overview_columns(name, lines, snapshot), look, state)
             strips += _block(title, model, width, look)
     return strips, True
 
@@ -142,7 +143,7 @@ def _runs(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], bool]
         return [], False
     rows = snapshot.order[:RUN_ROWS].tolist()
     lines = [snapshot.lines[row] for row in rows if row in snapshot.lines]
-    columns = columns_of(lines, snapshot.columns, snapshot.objective, Sort())
+    columns = runs_columns(lines, snapshot.columns, snapshot.objective, Sort())
     model = TableModel(ListedRows(lines), columns, look, TableState(now=time.time()))
     strips = _block(f"Runs  {snapshot.total:,}", model, width, look)
     more = len(snapshot.order) - len(lines)

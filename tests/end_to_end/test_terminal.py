@@ -150,7 +150,7 @@ def test_control_c_in_a_line_editor_ends_nothing(run: Run) -> None:
             person.expect(b"KeyboardInterrupt\r\n>>> ")
         person.type(b"exit()\r")
         assert person.wait() == 0
-        assert b"dstui" not in person.screen
+        assert b"ds:" not in person.screen
     assert run.exit["state"] == "finished"
 
 
@@ -213,7 +213,7 @@ def test_a_stubborn_command_gets_sigterm_and_then_sigkill_with_all_it_started(
         assert b"got 2" in person.screen
         wait_until(press_until(b"killed"))
         assert person.wait() == -signal.SIGKILL
-        said = re.findall(rb"dstui: (\w+)", person.screen)
+        said = re.findall(rb"\nds: (\w+)", person.screen)
         assert said == [b"SIGINT", b"SIGTERM", b"killed"]
     assert is_gone(child)
     assert (run.exit["state"], run.exit["stop_reason"], run.exit["signal"]) == ("stopped", "Ctrl-C", 9)
@@ -267,16 +267,16 @@ def test_a_background_job_leaves_the_terminal_alone_until_fg(run: Run, script: S
         person.type(f"$DS {sys.executable} {program} &\r".encode())
         person.expect(PROMPT)
         wait_until(lambda: run.has("state.json"))
+        # Longer than it takes the front to look whether it is in the foreground.
+        end = time.monotonic() + 2 * LOOK_SECONDS
+        while time.monotonic() < end:
+            assert person.settings() == at_prompt
         # The shell still has every key, and nothing was stopped.
         for number in range(3):
             person.type(f"echo $(({number} + 40))\r".encode())
             person.expect(str(number + 40).encode() + rb"\r\n.*" + PROMPT)
         person.type(b"jobs\r")
         person.expect(b"Running.*" + PROMPT)
-        # Longer than it takes the front to look whether it is in the foreground.
-        end = time.monotonic() + 2 * LOOK_SECONDS
-        while time.monotonic() < end:
-            assert person.settings() == at_prompt
         person.type(b"fg\r")
         wait_until(lambda: person.is_raw() and not person.settings()[0] & termios.ICRNL)
         person.type(b"mine\r")

@@ -125,8 +125,8 @@ PIPES = (
 def test_a_pipe_where_a_file_belongs_is_not_waited_for_without_end(
     builder: Builder, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(git_module, "DEADLINE_SECONDS", 1.0)
-    monkeypatch.setattr(snapshot_module, "MAX_WALK_SECONDS", 1.0)
+    monkeypatch.setattr(git_module, "DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr(snapshot_module, "MAX_WALK_SECONDS", 0.3)
     path = builder.project / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)

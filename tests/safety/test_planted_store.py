@@ -149,7 +149,7 @@ PIPES = ("HEAD", "config", "packed-refs", "refs/ds/p/{writer}", "refs/ds/p/other
 def test_a_pipe_in_the_repository_is_not_waited_for(
     project: Path, root: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(git_module, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(git_module, "DEADLINE_SECONDS", 0.3)
     with Store.open(project) as store:
         path = root / "store.git" / name.format(writer=store.writer())
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def test_a_pipe_in_the_repository_is_not_waited_for(
 def test_a_pipe_in_place_of_an_object_is_that_run_s_damage(
     project: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(git_module, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(git_module, "DEADLINE_SECONDS", 0.3)
     with Store.open(project) as store:
         fine, odd = committed_run(store, log=b"fine\n"), committed_run(store, log=b"odd\n")
         name = store.entries(odd.id)["log.gz"]

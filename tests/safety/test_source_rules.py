@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,14 @@ NETWORK = (
 )
 
 
+@cache
+def _nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def nodes(paths: list[Path]) -> Iterator[tuple[str, ast.AST]]:
     for path in paths:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes_of(path):
             yield f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", node
 
 
@@ -58,7 +64,12 @@ def calls(paths: list[Path]) -> Iterator[tuple[str, str, ast.Call]]:
     """(place, name of what is called, the call)."""
     for place, node in nodes(paths):
         if isinstance(node, ast.Call):
-            yield place, ast.unparse(node.func), node
+            yield place, _name(node.func), node
+
+
+@cache
+def _name(function: ast.expr) -> str:
+    return ast.unparse(function)
 
 
 def imports(paths: list[Path]) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,7 @@ def names(session: Session) -> list[str]:
 
 
 def under_cursor(session: Session) -> str:
-    line = runs_page(session)._under_cursor()
+    line = runs_page(session).under_cursor()
     return "" if line is None else str(line.name)
 
 
@@ -155,6 +155,19 @@ async def test_the_cursor_stays_on_its_run_when_others_come(opened: Opened, stor
         os.close(new.alive)
 
 
+async def test_the_preview_is_there_before_any_key(opened: Opened, store: Store) -> None:
+    async with opened(store.layout.project, kept=Kept(None, Layout(page="runs"))) as session:
+        await session.shows("Preview  #4")
+
+
+async def test_the_preview_comes_when_the_terminal_grows(opened: Opened, store: Store) -> None:
+    async with opened(store.layout.project, size=(90, 30), kept=Kept(None, Layout(page="runs"))) as session:
+        await session.until(lambda: len(names(session)) == 4)
+        assert "Preview" not in session.screen
+        await session.pilot.resize_terminal(120, 36)
+        await session.shows("Preview  #4")
+
+
 async def test_the_preview_follows_the_cursor_and_compares_with_the_baseline(opened: Opened, store: Store) -> None:
     async with opened(store.layout.project) as session:
         await session.press("2")
@@ -236,7 +249,7 @@ async def test_charts_answer_to_their_keys(opened: Opened, store: Store) -> None
     async with opened(store.layout.project) as session:
         await open_run(session, 0.1)
         await session.shows("━ val")
-        charts = run_page(session).charts
+        charts = run_page(session).charts.model
         await session.press("L", "o", "b", "m")
         assert (charts.options.log, charts.options.smoothing, charts.options.band) == (True, 0.6, False)
         assert charts.selected == 1

@@ -148,9 +148,9 @@ class Page(Widget):
         """Whether the page waits for a key of its own and this was it."""
         return False
 
-    def parts(self) -> Sequence[object]:
-        """What does keys of its own on behalf of the page, the part of the focused pane first."""
-        return ()
+    def key_owners(self) -> Sequence[object]:
+        """Whose methods `do_NAME` carry out the page's keys, the part that has the focus first."""
+        return (self,)
 
     def minute(self) -> None:
         """A minute passed, so ages may be written anew."""

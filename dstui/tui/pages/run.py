@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from dstui.sdk.views_data import (
-    ChartsRequest,
     ChartsSnapshot,
-    CodeRequest,
     CodeSnapshot,
     DetailRequest,
     DetailSnapshot,
-    LogRequest,
     LogSnapshot,
     RunLine,
     Snapshot,
 )
 from dstui.tui.pages.base import SMALL_HEIGHT, WIDE, Desk, Page
+from dstui.tui.pages.run_charts import RunCharts
+from dstui.tui.pages.run_code import RunCode
+from dstui.tui.pages.run_log import RunLog
 from dstui.tui.views.cells import fit
-from dstui.tui.views.charts import ChartsModel, with_cursor
-from dstui.tui.views.diff import DiffModel
-from dstui.tui.views.formats import axis_time, running_time
+from dstui.tui.views.formats import running_time
 from dstui.tui.views.line_view import LineView
 from dstui.tui.views.lines import PartsModel, fact_lines, longest
-from dstui.tui.views.log import SHIFT_CELLS, LogModel
 from dstui.tui.views.panes import Pane
-from dstui.tui.views.plot import SMOOTHING, PlotOptions, plot_cells
-from dstui.tui.views.prompt import Editor, Question
 from dstui.units import format_count, format_number
 
 if TYPE_CHECKING:
@@ -40,12 +33,6 @@ TABS = ("charts", "config", "log", "code", "notes")
 TAB_TITLES = {"charts": "Charts", "config": "Config", "log": "Log", "code": "Code", "notes": "Notes"}
 
 FACTS_WIDTH = 34
-LOG_AHEAD = 300
-"""Lines of output read beyond the screen, on either side."""
-
-ZOOM = 2.0
-CURSOR_STEPS = 100
-"""Steps that the cursor of a chart takes from one end to the other."""
 
 
 class RunPage(Page):
@@ -59,42 +46,29 @@ class RunPage(Page):
         self.run_id = ""
         self.tab = "charts"
         self.detail: DetailSnapshot | None = None
-        self.output: LogSnapshot | None = None
-        self.code: CodeSnapshot | None = None
         self.full_pane = ""
         self.only_differing = False
-        self.follow = True
-        self.search = ""
-        self.charts = ChartsModel(desk.look)
-        self._range: tuple[float, float] | None = None
-        self._whole: tuple[float, float] = (0.0, 0.0)
-        self._number = 0
-        self._log_window = (0, 0)
-        self._log_shift = 0
-        self._history: list[str] = []
-        self._asked_code: tuple[str, str] = ("", "")
+        self.charts = RunCharts(desk)
+        self.output = RunLog(desk)
+        self.code = RunCode(desk)
+        self._parts = (self.charts, self.output, self.code)
 
     # Which run
 
     def show_run(self, run: str) -> None:
         """Shows another run from its beginning."""
         if run != self.run_id:
-            self.run_id, self.tab = run, "charts"
-            self.detail = self.output = self.code = None
-            self.search, self.follow, self.full_pane = "", True, ""
-            self._range, self._log_shift, self._asked_code = None, 0, ("", "")
-            self.charts.groups, self.charts.envelopes, self.charts.selected, self.charts.alone = (), {}, 0, False
-            self._set_options(cursor=None)
-            look = self.desk.look
-            for name, view in self.views.items():
-                view.set_model(self.charts if name == "charts" else PartsModel([], look))
-                view.move_to(0)
+            self.run_id, self.tab, self.detail, self.full_pane = run, "charts", None, ""
+            for part in self._parts:
+                part.show_run(run)
+            for name in ("facts", "config", "notes"):
+                self.views[name].set_model(PartsModel([], self.desk.look))
+                self.views[name].move_to(0)
 
     def enter_page(self) -> None:
         """See `Page`."""
-        kept = self.desk.kept
-        self.charts.options = PlotOptions(kept.axis, kept.log, kept.band, kept.smoothing)
-        self.desk.request(DetailRequest(self.run_id, kept.pinned))
+        self.charts.enter()
+        self.desk.request(DetailRequest(self.run_id, self.desk.kept.pinned))
         self._ask_for_tab()
 
     def leave_page(self) -> None:
@@ -106,9 +80,12 @@ class RunPage(Page):
     def make_views(self) -> Iterable[LineView]:
         """See `Page`."""
         look = self.desk.look
-        yield LineView(self.charts, look, id="charts")
-        for name in ("facts", "log", "config", "code", "notes"):
-            yield LineView(PartsModel([], look), look, id=name)
+        yield self.charts.view
+        yield LineView(PartsModel([], look), look, id="facts")
+        yield self.output.view
+        yield LineView(PartsModel([], look), look, id="config")
+        yield self.code.view
+        yield LineView(PartsModel([], look), look, id="notes")
 
     def arrange_panes(self, width: int, height: int) -> Sequence[Pane]:
         """Charts beside the facts over the output; every other tab has the page to itself."""
@@ -140,8 +117,10 @@ class RunPage(Page):
     def set_look(self) -> None:
         """See `Page`."""
         super().set_look()
-        self.charts.look = self.desk.look
-        self._show_all()
+        self.charts.set_look()
+        self.output.set_look()
+        self.code.show()
+        self._show_detail()
 
     def minute(self) -> None:
         """See `Page`."""
@@ -154,43 +133,19 @@ class RunPage(Page):
         if isinstance(snapshot, DetailSnapshot) and snapshot.line.id == self.run_id:
             first = self.detail is None
             self.detail = snapshot
-            if tuple(self.charts.groups) != snapshot.groups:
-                self.charts.groups = snapshot.groups
-                first = True
+            first = self.charts.set_groups(snapshot.groups) or first
             self._show_detail()
             if first or snapshot.line.live:
-                self._ask_charts()
+                self.charts.ask()
             if first:
                 self.call_after_refresh(self.focus_first)
             self.desk.page_changed()
         elif isinstance(snapshot, ChartsSnapshot) and snapshot.run == self.run_id:
-            self._receive_charts(snapshot)
+            self.charts.receive(snapshot)
         elif isinstance(snapshot, LogSnapshot) and snapshot.run == self.run_id:
-            self._receive_log(snapshot)
+            self.output.receive(snapshot)
         elif isinstance(snapshot, CodeSnapshot) and snapshot.run == self.run_id:
-            self.code = snapshot
-            self._show_code()
-
-    def _receive_charts(self, snapshot: ChartsSnapshot) -> None:
-        if self._range is None:
-            self._whole = (snapshot.x0, snapshot.x1)
-        self.charts.envelopes = snapshot.envelopes
-        self.charts.touch()
-        self._show_charts(str(snapshot.problem))
-
-    def _receive_log(self, snapshot: LogSnapshot) -> None:
-        searched_anew = self.output is not None and snapshot.searched and snapshot.searched != self.output.searched
-        old_count = self.output.count if self.output is not None else 0
-        self.output = snapshot
-        view = self.views["log"]
-        at_end = view.cursor >= old_count - 1
-        view.set_model(LogModel(snapshot, self.desk.look, shift=self._log_shift))
-        if self.follow or (at_end and old_count and snapshot.going_on and not self.search):
-            view.move_to(snapshot.count - 1)
-        self._show_log_title()
-        if searched_anew:
-            self._to_match(1, from_here=True)
-        self._ask_log_if_needed()
+            self.code.receive(snapshot)
 
     # What it says
 
@@ -223,17 +178,12 @@ class RunPage(Page):
 
     def status(self, width: int) -> tuple[Sequence[Part], Sequence[Part]]:
         """The cursor of the charts, or what could not be read."""
-        look, options = self.desk.look, self.charts.options
+        look = self.desk.look
         if self.detail is None:
             return [("reading the run", look.quiet)], ()
         view = self.focused_view
-        if view is not None and view.id == "charts" and options.cursor is not None:
-            at = axis_time(options.cursor) if options.axis == "time" else format_number(round(options.cursor))
-            return [
-                (f"{options.axis} ", look.quiet),
-                (at, look.accent),
-                ("   esc puts the cursor away", look.quiet),
-            ], ()
+        if view is self.charts.view and (words := self.charts.cursor_words()):
+            return words, ()
         if self.detail.problem:
             return [(self.detail.problem, look.warn)], ()
         return last_values(self.detail, look), ()
@@ -256,12 +206,9 @@ class RunPage(Page):
 
     def go_back(self) -> bool:
         """Puts away the chart cursor, then the search, then the full pane."""
-        if self.charts.options.cursor is not None:
-            self._set_options(cursor=None)
-        elif self.search:
-            self.search = ""
-            self._ask_log()
-        elif self.full_pane or self.charts.alone:
+        if self.charts.put_cursor_away() or self.output.clear_search():
+            pass
+        elif self.full_pane or self.charts.model.alone:
             self._set_full("")
         else:
             return False
@@ -300,11 +247,8 @@ class RunPage(Page):
         view = self.focused_view
         if view is None:
             return
-        if view.id == "log" and isinstance(view.model, LogModel):
-            found = view.model.line_at(view.cursor)
-            if found is not None and found.earlier:
-                self.desk.show_lines(f"line {view.cursor + 1}: {found.states} states", [*found.earlier, found.text])
-            elif self.tab != "log":
+        if view.id == "log":
+            if not self.output.show_states() and self.tab != "log":
                 self.show_tab("log")
         elif view.id == "facts":
             self.show_tab("notes")
@@ -321,178 +265,24 @@ class RunPage(Page):
         self.only_differing = not self.only_differing
         self._show_config()
 
-    # Keys: charts
-
-    def do_next_metric(self, step: int = 1) -> None:
-        """Chooses another chart."""
-        count = len(self.charts.groups)
-        if not count:
-            return
-        self.charts.selected = (self.charts.selected + step) % count
-        self.charts.touch()
-        view = self.views["charts"]
-        if not self.charts.alone:
-            place = self.charts.place_of(self.charts.selected, view.inner_width)
-            if place.start < view.top or place.stop > view.top + view.page_height:
-                view.scroll_lines(place.start - view.top)
-        else:
-            self._ask_charts()
-        self._show_charts()
-
-    def do_previous_metric(self) -> None:
-        """Chooses the chart before."""
-        self.do_next_metric(-1)
-
-    def do_log_axis(self) -> None:
-        """Logarithmic y, or linear."""
-        self._set_options(log=not self.charts.options.log)
-        self._ask_charts()
-
-    def do_smooth(self) -> None:
-        """The next smoothing."""
-        here = SMOOTHING.index(self.charts.options.smoothing) if self.charts.options.smoothing in SMOOTHING else 0
-        self._set_options(smoothing=SMOOTHING[(here + 1) % len(SMOOTHING)])
-
-    def do_band(self) -> None:
-        """Band on or off."""
-        self._set_options(band=not self.charts.options.band)
-
-    def do_axis(self) -> None:
-        """Steps or time."""
-        self._range = None
-        self._set_options(axis="time" if self.charts.options.axis == "step" else "step", cursor=None)
-        self._ask_charts()
-
-    def do_full_range(self) -> None:
-        """All of the y range, or without outliers."""
-        self._set_options(full=not self.charts.options.full)
-
-    def do_zoom_in(self) -> None:
-        """Half the range, around the cursor."""
-        self._zoom(1 / ZOOM)
-
-    def do_zoom_out(self) -> None:
-        """Twice the range."""
-        self._zoom(ZOOM)
-
-    def do_zoom_whole(self) -> None:
-        """The whole curve."""
-        self._range = None
-        self._ask_charts()
-
-    def do_left(self) -> None:
-        """The chart cursor, or the text, to the left."""
-        self._sideways(-1)
-
-    def do_right(self) -> None:
-        """The chart cursor, or the text, to the right."""
-        self._sideways(1)
-
-    def do_first(self) -> None:
-        """The first step, or the first line."""
-        view = self.focused_view
-        if view is not None and view.id == "charts":
-            self._set_options(cursor=self._shown_range[0])
-            return
-        self.follow = False
-        super().do_first()
-
-    def do_last(self) -> None:
-        """The last step, or the last line."""
-        view = self.focused_view
-        if view is not None and view.id == "charts":
-            self._set_options(cursor=self._shown_range[1])
-            return
-        super().do_last()
-
-    # Keys: output and code
-
-    def do_find(self) -> None:
-        """Searches the output."""
-        before = self.search
-
-        def done(text: str | None) -> None:
-            self.search = before if text is None else text
-            self.follow = self.follow and not self.search
-            self._ask_log()
-
-        self.desk.question(
-            Question("/ ", Editor(before, len(before)), changed=lambda _: None, done=done, history=self._history)
-        )
-
-    def do_next_match(self) -> None:
-        """The next match of the search, or the next file of the diff."""
-        self._to_match(1)
-
-    def do_previous_match(self) -> None:
-        """The match before."""
-        self._to_match(-1)
-
-    def do_follow(self) -> None:
-        """Follows the end of the output, or stays."""
-        self.follow = not self.follow
-        self._ask_log()
-        self._show_log_title()
+    def key_owners(self) -> Sequence[object]:
+        """See `Page`."""
+        focused = [part for part in self._parts if part.view is self.focused_view]
+        return (*focused, self, *self._parts)
 
     def on_line_view_moved(self, message: LineView.Moved) -> None:
-        """Leaving the end of the output stops following it; new lines are read near the edge."""
+        """The output may have left its end."""
         message.stop()
-        if message.view.id == "log" and self.output is not None:
-            self.follow = message.view.cursor >= self.output.count - 1 and self.output.going_on
-            self._show_log_title()
-            self._ask_log_if_needed()
+        if message.view is self.output.view:
+            self.output.moved()
 
-    # Inside: requests
+    # Inside
 
     def _ask_for_tab(self) -> None:
         shown = [pane.name for pane in self.arrange_panes(*self.size)] if self.size else []
-        if "charts" in shown:
-            self._ask_charts()
-        if "log" in shown:
-            self._ask_log()
-        if "code" in shown and self._asked_code != (self.run_id, self.desk.kept.pinned):
-            self._asked_code = (self.run_id, self.desk.kept.pinned)
-            self.code = None
-            self._show_code()
-            self.desk.request(CodeRequest(self.run_id, self.desk.kept.pinned))
-
-    def _ask_charts(self) -> None:
-        if self.detail is None or not self.run_id:
-            return
-        names = tuple(str(name) for group in self.charts.groups for _, name in group.members)
-        width = plot_cells(max(20, self.views["charts"].inner_width)) * 2
-        self._number += 1
-        x0, x1 = self._range if self._range is not None else (None, None)
-        options = self.charts.options
-        self.desk.request(ChartsRequest(self.run_id, self._number, names, width, options.axis, x0, x1, options.log))
-
-    def _ask_log(self) -> None:
-        if not self.run_id:
-            return
-        view = self.views["log"]
-        self._number += 1
-        first = max(0, view.top - LOG_AHEAD)
-        count = max(1, view.inner_height) + 2 * LOG_AHEAD
-        self.desk.request(LogRequest(self.run_id, self._number, first, count, self.search, self.follow))
-
-    def _ask_log_if_needed(self) -> None:
-        log, view = self.output, self.views["log"]
-        if log is None:
-            return
-        window = view.window
-        missing = (window.start < log.first) or (window.stop > log.first + len(log.lines) and window.stop <= log.count)
-        if missing:
-            self._ask_log()
-
-    # Inside: what is shown
-
-    def _show_all(self) -> None:
-        if self.detail is not None:
-            self._show_detail()
-        if self.output is not None:
-            self._receive_log(self.output)
-        self._show_code()
-        self._show_charts()
+        for part in self._parts:
+            if part.view.id in shown:
+                part.ask()
 
     def _show_detail(self) -> None:
         detail, look = self.detail, self.desk.look
@@ -511,7 +301,7 @@ class RunPage(Page):
         notes.set_model(PartsModel(lines, look))
         notes.set_title([("Notes", look.strong)])
         self._show_config()
-        self._show_charts()
+        self.charts.show()
 
     def _show_config(self) -> None:
         detail, look, view = self.detail, self.desk.look, self.views["config"]
@@ -530,129 +320,16 @@ class RunPage(Page):
             )
         view.set_title(title, [("only what differs", look.accent)] if self.only_differing else [])
 
-    def _show_charts(self, problem: str = "") -> None:
-        view, look, options = self.views["charts"], self.desk.look, self.charts.options
-        self.charts.pane_height = view.inner_height
-        count = len(self.charts.groups)
-        title: list[Part] = [("Charts", look.strong)]
-        if count > 1:
-            title.append((f"  {self.charts.selected + 1} of {count}", look.quiet))
-        if problem:
-            title.append((f"  {problem}", look.warn))
-        words = [f"by {options.axis}"]
-        words += ["log y"] if options.log else []
-        words += [f"smooth {options.smoothing:g}"] if options.smoothing else []
-        words += ["zoomed"] if self._range is not None else []
-        words += ["full range"] if options.full else []
-        view.set_title(title, [(" · ".join(words) if look.glyphs.braille else ", ".join(words), look.quiet)])
-        view.set_model(self.charts)
-
-    def _show_log_title(self) -> None:
-        log, look, view = self.output, self.desk.look, self.views["log"]
-        if log is None:
-            return
-        title: list[Part] = [("Log", look.strong), (f"  {log.count:,} lines", look.quiet)]
-        if log.searched:
-            title.append((f"  {len(log.hits):,} with {log.searched}", look.accent if log.hits else look.warn))
-        if log.problem:
-            title.append((f"  {log.problem}", look.warn))
-        note: list[Part] = []
-        if self.follow and log.going_on:
-            note = [("following", look.good)]
-        elif log.count:
-            note = [(f"{view.cursor + 1:,}/{log.count:,}", look.quiet)]
-        view.set_title(title, note)
-
-    def _show_code(self) -> None:
-        code, look, view = self.code, self.desk.look, self.views["code"]
-        title: list[Part] = [("Code", look.strong)]
-        if code is None:
-            view.set_model(PartsModel([[("comparing", look.quiet)]] if self._asked_code[0] else [], look))
-            view.set_title(title)
-            return
-        title.append((f"  against {code.against}", look.quiet))
-        if code.problem:
-            view.set_model(PartsModel([[(code.problem, look.warn)]], look))
-        elif not code.files:
-            view.set_model(PartsModel([[("no difference", look.quiet)]], look))
-        else:
-            view.set_model(DiffModel(code, look))
-            title.append((f"  {len(code.files)} {'file' if len(code.files) == 1 else 'files'}", look.accent))
-        view.set_title(title)
-
-    # Inside: charts
-
-    @property
-    def _shown_range(self) -> tuple[float, float]:
-        return self._range if self._range is not None else self._whole
-
-    def _set_options(self, **changes: float | bool | str | None) -> None:
-        options = self.charts.options
-        if set(changes) == {"cursor"}:
-            cursor = changes["cursor"]
-            options = with_cursor(options, float(cursor) if isinstance(cursor, float | int) else None)
-        else:
-            options = replace(options, **changes)  # type: ignore[arg-type]
-        self.charts.options = options
-        kept = self.desk.kept
-        kept.axis, kept.log, kept.band, kept.smoothing = options.axis, options.log, options.band, options.smoothing
-        self.charts.touch()
-        self._show_charts()
-        self.desk.page_changed()
-
-    def _zoom(self, factor: float) -> None:
-        low, high = self._shown_range
-        middle = self.charts.options.cursor if self.charts.options.cursor is not None else high
-        width = (high - low) * factor
-        whole_low, whole_high = self._whole
-        if width >= whole_high - whole_low:
-            self._range = None
-        elif width > 0 and math.isfinite(width):
-            start = max(whole_low, min(middle - width / 2, whole_high - width))
-            self._range = (start, start + width)
-        self._ask_charts()
-
-    def _sideways(self, step: int) -> None:
-        view = self.focused_view
-        if view is None:
-            return
-        if view.id == "charts":
-            low, high = self._shown_range
-            here = self.charts.options.cursor
-            start = (high if step < 0 else low) if here is None else here + step * (high - low) / CURSOR_STEPS
-            self._set_options(cursor=max(low, min(high, start)))
-        elif view.id == "log" and self.output is not None:
-            self._log_shift = max(0, self._log_shift + step * SHIFT_CELLS)
-            view.set_model(LogModel(self.output, self.desk.look, shift=self._log_shift))
-
-    # Inside: output, code, panes
-
-    def _to_match(self, step: int, *, from_here: bool = False) -> None:
-        view = self.focused_view
-        if view is not None and isinstance(view.model, DiffModel):
-            places: Sequence[int] = view.model.files(view.inner_width)
-            here = view.top
-        elif self.output is not None and self.output.hits:
-            view, places = self.views["log"], self.output.hits
-            here = view.cursor
-        else:
-            return
-        later = [place for place in places if (place >= here if from_here else place > here)]
-        earlier = [place for place in places if place < here]
-        chosen = (later or places)[0] if step > 0 else (earlier or places)[-1]
-        view.move_to(chosen)
-
     def _set_full(self, pane: str) -> None:
         self.full_pane = "" if pane == "charts" else pane
-        self.charts.alone = pane == "charts"
-        self.charts.touch()
+        self.charts.set_alone(alone=pane == "charts")
         self.refresh_layout()
         self.call_after_refresh(self._after_full)
 
     def _after_full(self) -> None:
         self.focus_first()
         self._ask_for_tab()
-        self._show_charts()
+        self.charts.show()
         self.desk.page_changed()
 
     def _focus_tab(self) -> None:

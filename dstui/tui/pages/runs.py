@@ -225,9 +225,9 @@ class RunsPage(Page):
         """A letter that chooses a column to sort by."""
         return self._sorting.takes_key(key)
 
-    def parts(self) -> Sequence[object]:
+    def key_owners(self) -> Sequence[object]:
         """See `Page`."""
-        return (self._sorting, self._preview)
+        return (self, self._sorting, self._preview)
 
     def do_enter(self) -> None:
         """Opens the run under the cursor; after a change of filter or sort, the one that will be there."""
