@@ -417,7 +417,7 @@ def _measure_held_key(terminal: Terminal, key: str, result: dict[str, Any]) -> N
     end = time.perf_counter()
     result["hold_cpu_pct"] = 100 * (terminal.cpu_seconds() - cpu) / (end - start)
     result["hold_bytes_s"] = len(terminal.output(mark)) / (end - start)
-    terminal.pump(3.0, quiet=0.15)
+    terminal.pump(3.0, quiet=QUIET_SECONDS)
     result["hold_lag_ms"] = max(0.0, (terminal.log[-1][0] + terminal.started - end) * 1e3) if terminal.log else None
 
 

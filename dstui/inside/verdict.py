@@ -5,7 +5,6 @@ Pure: clock values and counters come from the keeper.
 
 from __future__ import annotations
 
-import re
 import signal
 
 STOP_WINDOW_SECONDS = 30.0
@@ -17,7 +16,7 @@ PATIENCE_SECONDS = 3.0
 CRASHES = frozenset({"SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS", "SIGPIPE"})
 """Signals that a process brings on itself; any other that ends it came from outside."""
 
-GPU_MEMORY_TEXT = re.compile(rb"CUDA out of memory|OutOfMemoryError|CUDA_ERROR_OUT_OF_MEMORY")
+GPU_MEMORY_TEXTS = (b"CUDA out of memory", b"OutOfMemoryError", b"CUDA_ERROR_OUT_OF_MEMORY")
 """What PyTorch, JAX and TensorFlow print when the GPU's memory is full."""
 
 KILLED_CODE = 128 + 9
@@ -86,7 +85,7 @@ def judge(
     if host_memory_full and (killed_by == signal.SIGKILL or exit_code == KILLED_CODE):
         return "oom", "out of host memory: the kernel killed it"
     crashed = killed_by is not None and _name(killed_by) in CRASHES
-    if (killed_by is None or crashed) and GPU_MEMORY_TEXT.search(last_output):
+    if (killed_by is None or crashed) and any(text in last_output for text in GPU_MEMORY_TEXTS):
         return "oom", "out of GPU memory"
     if crashed:
         return "failed", f"signal {killed_by} ({_name(killed_by)})"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dstui_store.git import git_version as git_version
     from dstui_store.index import Index as Index
     from dstui_store.journal import Series as Series
+    from dstui_store.journal import Tail as Tail
     from dstui_store.layout import Layout as Layout
     from dstui_store.layout import file_system_type as file_system_type
     from dstui_store.layout import locate as locate
@@ -88,7 +89,7 @@ _HOMES = {
         "new_run_id",
         "to_json",
     ),
-    "journal": ("Series",),
+    "journal": ("Series", "Tail"),
     "secrets": ("Masker",),
     "snapshot": ("Skipped", "Snapshot"),
     "text": (

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import inspect
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 FACES = ("dstui", "dstui.sdk", "dstui_store")
 """The modules that people import from."""
@@ -53,3 +58,17 @@ def test_every_public_method_has_a_docstring(face: ModuleType) -> None:
         and not (inspect.getdoc(getattr(owner, method_name)) or "").strip()
     ]
     assert undocumented == []
+
+
+def test_every_name_taken_from_a_late_loading_package_exists() -> None:
+    # mypy cannot tell: a module with `__getattr__` has every name for it.
+    missing = [
+        f"{path.relative_to(ROOT)}: {node.module}.{alias.name}"
+        for path in (ROOT / "dstui").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module in {"dstui_store", "dstui.sdk"}
+        for alias in node.names
+        if not hasattr(importlib.import_module(node.module), alias.name)
+        and importlib.util.find_spec(f"{node.module}.{alias.name}") is None
+    ]
+    assert missing == []

@@ -281,14 +281,14 @@ def test_a_run_that_pretends_to_be_ours_does_not_replace_it(place: Place) -> Non
     assert place.look().listed[place.honest.id] == "honest"
 
 
-def test_a_thousand_and_one_writers_are_listed(place: Place) -> None:
+def test_hundreds_of_writers_are_listed(place: Place) -> None:
     store = place.store
     tip = write_commit(store, "ds v1\n")
     commit = write_commit(store, "R")
     entry = write_commit(store, f"t\n\n{json.dumps(run_line())}\n", [tip, commit])
     folder = store.layout.store_git / "refs" / "ds" / "r" / "0123abcd"
     folder.mkdir(parents=True)
-    for number in range(1_001):
+    for number in range(300):
         (folder / f"w{number}").write_text(f"{entry}\n")
     assert len(place.look().listed) == 2
 
@@ -478,7 +478,7 @@ def test_a_broken_log_is_refused(place: Place) -> None:
     runs = {run_with(place.store, log__gz=content): name for name, content in BROKEN_LOGS.items()}
     seen = place.look()
     refused = {runs[run] for run, asked in seen.refused.items() if "log" in asked}
-    assert refused == set(BROKEN_LOGS) - {"empty", "garbage after"}
+    assert refused == set(BROKEN_LOGS) - {"empty"}
 
 
 def parquet_footer(size: int, footer: bytes = b"") -> bytes:

@@ -51,7 +51,9 @@ NETWORK = (
 
 @cache
 def _nodes_of(path: Path) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(path.read_text())))
+    """Calls, imports and dictionaries; all the other nodes would keep the garbage collector busy."""
+    kinds = (ast.Call, ast.Import, ast.ImportFrom, ast.Dict)
+    return tuple(node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds))
 
 
 def nodes(paths: list[Path]) -> Iterator[tuple[str, ast.AST]]:

@@ -56,6 +56,7 @@ def copied(live: Path) -> dict[int, bytes]:
     return texts
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(pieces=PIECES, limit=st.integers(0, 100), segment_bytes=st.integers(1, 60), apart=st.booleans())
 def test_whatever_is_written_is_copied_the_same(

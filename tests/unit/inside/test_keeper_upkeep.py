@@ -68,6 +68,7 @@ def test_a_failed_sync_is_told_once_and_never_repeated(live: LiveDirectory, sync
     assert Path(live.path, "errors").read_text().count("log.tail.1") == 1
 
 
+@pytest.mark.slow
 def test_the_thread_syncs_and_renews_the_state_until_it_is_ended(
     live: LiveDirectory, synced: list[str], wait_until: Callable[..., None]
 ) -> None:
