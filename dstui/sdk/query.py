@@ -221,7 +221,9 @@ class SortKey:
     descending: bool = False
 
     def __str__(self) -> str:
-        return quote(self.key) + (":desc" if self.descending else "")
+        # A comma is plain in a query and stands between keys here.
+        text = f'"{self.key}"' if "," in self.key and quote(self.key) == self.key else quote(self.key)
+        return text + (":desc" if self.descending else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dstui.errors import QueryError
@@ -324,6 +324,7 @@ def test_rows_and_columns_are_sorted_alike_and_missing_ones_come_last(
         assert numbers == sorted(numbers, reverse=keys[0].descending)
 
 
+@example((SortKey("a,b"), SortKey(",", descending=True)))
 @given(st.lists(st.builds(SortKey, st.text(min_size=1, max_size=6), st.booleans()), max_size=3).map(tuple))
 def test_sort_keys_are_read_back_as_written(keys: tuple[SortKey, ...]) -> None:
     assert parse_sort(str(Sort(keys))) == Sort(keys)
