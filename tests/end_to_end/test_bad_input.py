@@ -125,7 +125,7 @@ def test_a_full_disk_ends_the_tracking_and_not_the_training(ds: DsCommand, proje
         (folder / "train.py").write_text("import sys\nsys.stdout.write('x' * 3_000_000)\nprint('end')\n")
         done = ds("run", "train.py", cwd=folder)
         assert (done.code, len(done.out), done.out[-4:]) == (0, 3_000_004, "end\n")
-        assert "no longer kept" in done.err
+        assert "attached but not kept" in done.err
         assert "not committed yet" in done.err
         subprocess.run(["mount", "-o", "remount,size=16m", str(small)], check=True)
         fine(ds("ls", cwd=folder))
