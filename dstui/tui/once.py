@@ -61,7 +61,8 @@ def print_page(page: str, *, read_only: bool, ascii_only: bool, start: Path | No
         RunNotFound: no run, or more than one, is called that.
     """
     look, width = _look(ascii_only=ascii_only), _width()
-    if page == "overview":
+    # Without a store there is nothing to list; the overview says how the first run is made.
+    if page == "overview" or (page == "runs" and not _has_store(start)):
         lines, whole = _overview(_Answers(start, read_only=read_only), look, width)
     elif page == "runs":
         lines, whole = _runs(_Answers(start, read_only=read_only), look, width)
@@ -73,6 +74,11 @@ def print_page(page: str, *, read_only: bool, ascii_only: bool, start: Path | No
         raise UsageError(f"There is no page `{page}`", hint="the pages are `overview`, `runs` and `run:RUN`")
     _write(lines)
     return 0 if whole else 1
+
+
+def _has_store(start: Path | None) -> bool:
+    with open_project(start, read_only=True) as project:
+        return project.store.exists
 
 
 Kind = TypeVar("Kind", bound=Snapshot)
@@ -136,7 +142,6 @@ def _overview(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], b
 
 
 def _runs(answers: _Answers, look: Look, width: int) -> tuple[list[Strip], bool]:
-
     snapshot = answers.ask(RunsRequest(1, last=RUN_ROWS), RunsSnapshot)
     answers.stop()
     if snapshot is None:

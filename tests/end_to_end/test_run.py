@@ -232,3 +232,10 @@ def test_names_that_mean_no_run_or_several_say_so(ds: DsCommand) -> None:
     assert error["kind"] == "run_not_found"
     ds("run", "-n", "baseline", "true")
     assert "names 2 runs" in ds("show", "baseline").err
+
+
+def test_a_page_of_a_project_without_runs_says_how_to_make_one(ds: DsCommand) -> None:
+    for page in ("runs", "overview"):
+        printed = ds("--once", page)
+        assert printed.code == 0
+        assert "ds run train.py" in printed.out
