@@ -7,7 +7,7 @@ Limits are those of the design; `within` says whether this machine kept them thi
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.many_runs import make
@@ -41,35 +41,42 @@ KEYS = {
 """Name to (keys before, key, key back, limit in M)."""
 
 
+ROUNDS = 5
+"""Starts of each app, in turn; the least counts, for other work on the machine only adds to it."""
+
+
 def main() -> None:
     report = Report.of(__file__)
     with scratch() as folder:
         small_file = folder / "small.py"
         small_file.write_text(SMALL_APP)
         project = make(folder / "project", RUNS)
-        small = measure(
-            _plan([sys.executable, str(small_file)], folder, "ready", key="ctrl+p", back="esc", resize=True)
-        )
-        command = [sys.executable, "-m", "dstui"]
-        ours = measure(_plan(command, project, f"#{RUNS - 3}", key="j", back="k", resize=True, before=(("2", 2.0),)))
+        small_plan = Plan([sys.executable, str(small_file)], cwd=str(folder), ready="ready", starts=1)
+        our_plan = Plan([sys.executable, "-m", "dstui"], cwd=str(project), ready=f"#{RUNS - 3}", starts=1)
+        _compare_starts(report, our_plan, small_plan)
+        small = measure(replace(small_plan, key="ctrl+p", back="esc", resize=True))
         palette_ms = small["key_done_ms"]
-        _compare(report, ours, small, palette_ms)
+        report.add("m_ms", palette_ms, 1)
+        row_plan = replace(our_plan, key="j", back="k", before=(("2", 2.0),), resize=True)
+        _compare_rows(report, measure(row_plan), small)
         for name, (before, key, back, limit) in KEYS.items():
-            found = measure(
-                _plan(command, project, f"#{RUNS - 3}", key=key, back=back, before=before, starts=1, idle=0, hold=False)
-            )
+            found = measure(replace(our_plan, key=key, back=back, before=before, idle=0, hold=False))
             report.compare(f"{name}_per_m", found["key_done_ms"], palette_ms, limit)
     report.print_line()
 
 
-def _plan(command: list[str], folder: Path, ready: str, **options: Any) -> Plan:
-    return Plan(command=command, cwd=str(folder), ready=ready, **options)
+def _compare_starts(report: Report, ours: Plan, small: Plan) -> None:
+    starts: dict[str, list[dict[str, Any]]] = {"ours": [], "small": []}
+    for _ in range(ROUNDS):
+        for name, plan in (("small", small), ("ours", ours)):
+            starts[name].append(measure(replace(plan, idle=0)))
+    for name, key, limit in (("first_frame", "first_frame_ms", 1.5), ("start_cpu", "start_cpu_s", 2.0)):
+        least = {app: min(found[key] for found in found_all) for app, found_all in starts.items()}
+        report.compare(name, least["ours"], least["small"], limit)
 
 
-def _compare(report: Report, ours: dict[str, Any], small: dict[str, Any], palette_ms: float) -> None:
-    report.add("m_ms", palette_ms, 1)
-    report.compare("first_frame", ours["first_frame_ms"], small["first_frame_ms"], 1.5)
-    report.compare("start_cpu", ours["start_cpu_s"], small["start_cpu_s"], 2.0)
+def _compare_rows(report: Report, ours: dict[str, Any], small: dict[str, Any]) -> None:
+    palette_ms = small["key_done_ms"]
     report.compare("row_key_per_m", ours["key_done_ms"], palette_ms, 0.15)
     report.compare("row_key_p95_per_m", ours["key_done_p95_ms"], palette_ms, 0.3)
     report.compare("held_key_lag_per_m", ours["hold_lag_ms"], palette_ms, 0.5)
@@ -79,10 +86,10 @@ def _compare(report: Report, ours: dict[str, Any], small: dict[str, Any], palett
         ("hold_cpu_pct", 25.0),
         ("idle_cpu_pct", 0.5),
         ("rss_mb", 90.0),
+        ("pss_mb", 150.0),
     ):
         report.compare(name, ours[name], limit, 1.0)
     report.add("idle_bytes_per_s", ours["idle_bytes_s"], 1)
-    report.add("pss_mb", ours["pss_mb"], 1)
 
 
 if __name__ == "__main__":
