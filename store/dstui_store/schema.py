@@ -445,7 +445,11 @@ def _depth(data: Json, limit: int) -> int:
     if limit < 0:
         return 1
     children = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
-    return max((1 + _depth(child, limit - 1) for child in children), default=0)
+    if not children:
+        return 0
+    return 1 + max(
+        (_depth(child, limit - 1) for child in children if child and isinstance(child, dict | list)), default=0
+    )
 
 
 def _text(value: Json) -> str:

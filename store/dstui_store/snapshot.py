@@ -132,6 +132,17 @@ class _Work:
     submodules: dict[str, str] = field(default_factory=dict)
     partial: str | None = None
 
+    def leave_out(self, folder: str) -> None:
+        """Forgets the new files below a folder that has too many; "." stands for the top of the project."""
+        if folder == ".":
+            self.untracked = self.untracked[:MAX_WALK_ENTRIES]
+        else:
+            self.untracked = [path for path in self.untracked if not path.startswith(f"{folder}/")]
+        if self.partial is None:
+            self.partial = folder
+        else:
+            self.skipped.append(Skipped(folder, None, "too many new files: add the folder to .gitignore"))
+
 
 def take(git: Git) -> Snapshot:
     """Stores the project's files as they are now and returns the tree, published and synced.
@@ -150,7 +161,7 @@ def take(git: Git) -> Snapshot:
         _add_unknown_blobs(git, staging, looking, work)
         tree = looking.write_tree(work.updates)
         commit, branch = read_head(layout)
-        edited, added = looking.compare(commit, tree, work)
+        edited, added = looking.compare(commit, tree)
         if len(staging.loose_ids()) >= PACK_FROM:
             _pack(git, staging, looking, staging.loose_ids())
             staging.drop_loose()
@@ -224,10 +235,10 @@ class _Looking:
             untracked, partial = self._list_untracked(), None
         except GitTimeoutError:
             untracked, partial = [], _largest_folder(self.git.layout.project)
-        if len(untracked) > MAX_WALK_ENTRIES:
-            partial = _crowded_folder(untracked)
-            untracked = [path for path in untracked if not path.startswith(f"{partial}/")][:MAX_UNTRACKED_FILES]
-        return _Work(tracked=tracked, untracked=untracked, partial=partial)
+        work = _Work(tracked=tracked, untracked=untracked, partial=partial)
+        while len(work.untracked) > MAX_WALK_ENTRIES:
+            work.leave_out(_crowded_folder(work.untracked))
+        return work
 
     def write_tree(self, updates: dict[str, tuple[int, str] | None]) -> str:
         """The tree of the private index after `updates` (None removes a path)."""
@@ -239,42 +250,46 @@ class _Looking:
                 lines.append(b"0 %s\t%s" % (removed.encode(), raw))
                 if new is not None:
                     lines.append(b"%o %s\t%s" % (new[0], new[1].encode(), raw))
-            self._run("update-index", "-z", "--index-info", stdin=b"\0".join(lines) + b"\0")
+            # Else git passes over names like `.git` without a word, and a tracked one would stay. None of ours is one.
+            self.git.run(
+                "update-index",
+                "-z",
+                "--index-info",
+                stdin=b"\0".join(lines) + b"\0",
+                environment=self.environment,
+                config=(*self.config, "core.protectHFS=false", "core.protectNTFS=false"),
+            )
         # Never with the project's objects in reach: the tree must stand in our store alone.
         environment = {**self.environment, "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted_alternate(str(self.git.objects))}
         output = self.git.run("write-tree", environment=environment, config=self.config)
         return output.decode().strip()
 
-    def compare(self, commit: str | None, tree: str, work: _Work) -> tuple[list[str], list[str]]:
+    def compare(self, commit: str | None, tree: str) -> tuple[list[str], list[str]]:
         """(edited, added) paths of the new tree against the project's commit."""
-        before: dict[str, tuple[int, str]] = {}
+        base = self.git.empty_tree
         if commit is not None:
             head = self._run("cat-file", "--batch-check=%(objectname)", stdin=f"{commit}^{{tree}}\n".encode())
-            if head.decode().strip() == tree:
-                return [], []
-            before = self._files_of(commit)
-        after = {path: (entries[0].mode, entries[0].object_id) for path, entries in work.tracked.items()}
-        for path, new in work.updates.items():
-            if new is None:
-                after.pop(path, None)
-            else:
-                after[path] = new
-        edited = sorted(path for path, entry in before.items() if after.get(path) != entry)
-        return edited, sorted(after.keys() - before.keys())
-
-    def _files_of(self, commit: str) -> dict[str, tuple[int, str]]:
-        files: dict[str, tuple[int, str]] = {}
+            base = head.decode().strip()
+        if base == tree:
+            return [], []
         try:
-            output = self._run("ls-tree", "-r", "-z", "--full-tree", commit)
+            output = self._differences(base, tree)
         except GitError:
             # A shallow or partial clone may lack its own HEAD's trees; then everything counts as new.
-            return files
-        for record in output.split(b"\0"):
-            head, _, raw_path = record.partition(b"\t")
-            if raw_path:
-                mode, _, object_id = head.decode().split(" ")
-                files[os.fsdecode(raw_path)] = (int(mode, 8), object_id)
-        return files
+            output = self._differences(self.git.empty_tree, tree)
+        # Each is `:modes ids status` and a path.
+        fields = output.split(b"\0")
+        edited: list[str] = []
+        added: list[str] = []
+        for head_of, path in zip(fields[:-1:2], fields[1::2], strict=True):
+            (added if head_of.endswith(b"A") else edited).append(os.fsdecode(path))
+        return sorted(edited), sorted(added)
+
+    def _differences(self, base: str, tree: str) -> bytes:
+        return self._run(
+            *("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--no-textconv"),
+            *("--end-of-options", base, tree),
+        )
 
     def _list_untracked(self) -> list[str]:
         arguments = ["ls-files", "-z", "-o", "--exclude-standard"]
@@ -335,6 +350,12 @@ def _collect(work: _Work, project: Path, staging: Staging) -> None:
 
 def _collect_tracked(work: _Work, staging: Staging, root: int, path: str, entries: list[_Listed]) -> None:
     entry = entries[0]
+    # Asked of all, and nearly none is it, so the cheap question comes first.
+    odd = not path.isascii() or len(path) > MAX_PATH_BYTES or ".g" in path.lower() or "git" in path.lower()
+    if odd and (reason := _refused_name(path, entry.mode)):
+        work.updates[path] = None
+        work.skipped.append(Skipped(path, None, reason))
+        return
     if not (entry.changed or entry.deleted or entry.unwatched or entry.sparse or entry.stage):
         return
     found = _lstat(root, path)

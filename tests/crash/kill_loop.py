@@ -25,11 +25,11 @@ RUNS_A_PROJECT = 25
 def kill_loop(folder: Path, kills: int, *, plant: str = NOTHING, seed: int = 1) -> Verdict:
     """Kills the writer after a random number of acknowledgements and a random moment more; checks after each."""
     verdict, chance = Verdict(), random.Random(seed)
-    project, promises = Path(), Path()
+    project, promises, earlier = Path(), Path(), 0
     for number in range(kills):
         if number % RUNS_A_PROJECT == 0:
             here = folder / f"p{number}"
-            project, promises = make_project(here), here / "promises"
+            project, promises, earlier = make_project(here), here / "promises", verdict.promised
         writer = Writer(project, promises, 0, plant)
         writer.wait_for("READY", number % RUNS_A_PROJECT + 1)
         said = writer.words("ACK")
@@ -40,6 +40,7 @@ def kill_loop(folder: Path, kills: int, *, plant: str = NOTHING, seed: int = 1) 
         os.killpg(writer.pid, signal.SIGKILL)
         writer.end()
         judge(project, promises, f"kill {number}", verdict, plant)
+        verdict.promised += earlier
     return verdict
 
 

@@ -22,6 +22,7 @@ class Verdict:
     """What all faults came to.
 
     Attributes:
+        promised: acknowledgements that were checked.
         broken: each fault after which a promise did not hold, and what did not.
         silent: each fault that the writer went on after, although what it promised had not happened.
     """

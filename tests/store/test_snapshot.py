@@ -151,6 +151,34 @@ def test_a_name_that_other_systems_take_for_git_s_own_is_left_out_and_named(stor
     assert snapshot.added == ("new.py",)
 
 
+def test_tracked_files_that_no_reader_would_take_are_left_out_and_named(store: Store) -> None:
+    project = store.layout.project
+    long = "/".join(["d" * 200] * 6) + "/x.py"
+    # Git on Linux tracks the first one; on a Mac it would be the git dir itself.
+    write_files(project, {"sub/.g\u200cit/x": "1\n", "fine.py": "1\n"})
+    make_long_path(project, long, b"1\n")
+    commit_all(project)
+    snapshot = store.snapshot()
+    assert_whole(store, snapshot, without=("sub/.g\u200cit", long))
+    assert set(reasons(snapshot)) == {"sub/.g\u200cit/x", long}
+    record = committed_run(store, snapshot)
+    assert "fine.py" in store.code_files(record.id)
+
+
+def make_long_path(project: Path, name: str, content: bytes) -> None:
+    *folders, file = name.split("/")
+    here = os.open(project, os.O_RDONLY)
+    for folder in folders:
+        os.mkdir(folder, dir_fd=here)
+        deeper = os.open(folder, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=here)
+    os.write(descriptor, content)
+    os.close(descriptor)
+    os.close(here)
+
+
 def test_staged_changes_count_as_they_are_on_disk(store: Store) -> None:
     project = store.layout.project
     write_files(project, {"a.py": "committed\n", "b.py": "committed\n", "c.py": "committed\n"})
@@ -566,6 +594,25 @@ def test_more_files_than_a_walk_may_have_name_the_folder_to_ignore(store: Store)
     assert snapshot.partial == "crowd"
     assert snapshot.added == ("new.py", "other/new.py")
     assert_whole(store, snapshot, without=("crowd",))
+
+
+def test_every_folder_that_is_too_large_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = store.layout.project
+    monkeypatch.setattr(snapshot_module, "MAX_WALK_ENTRIES", 20)
+    write_files(project, {f"{folder}/{number}": "x" for folder in ("one", "two") for number in range(30)})
+    write_files(project, {f"top{number}": "x" for number in range(15)})
+    snapshot = store.snapshot()
+    assert snapshot.partial == "one"
+    assert reasons(snapshot) == {"two": "too many new files: add the folder to .gitignore"}
+    assert_whole(store, snapshot, without=("one", "two"))
+
+
+def test_a_project_with_too_many_files_at_its_top_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_module, "MAX_WALK_ENTRIES", 20)
+    write_files(store.layout.project, {f"top{number:02}": "x" for number in range(30)})
+    snapshot = store.snapshot()
+    assert snapshot.partial == "."
+    assert len(snapshot.added) == 20
 
 
 def test_a_walk_that_takes_too_long_is_given_up_and_tracked_files_are_stored(
