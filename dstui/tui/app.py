@@ -180,6 +180,7 @@ class Dashboard(App[int]):
     def question(self, question: Question) -> None:
         """Lets the user type."""
         self.prompt.ask(question)
+        self.page_changed()
 
     def say(self, text: str, tone: str = "") -> None:
         """Shows a message."""
@@ -211,6 +212,7 @@ class Dashboard(App[int]):
         self.prompt.set_status(status)
         self.prompt.refresh_hint()
         self.note.say(note)
+        self.note.display = bool(note) and self.prompt.question is None
         keys = actions.footer(page.places(), 9 if width >= WIDE else 6, read_only=self.read_only)
         self.footer.say([(action.name, action.shown, action.label) for action in keys])
 

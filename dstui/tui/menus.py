@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from dstui.tui import actions
 from dstui.tui.acting import Stage
 from dstui.tui.theme import THEMES
+from dstui.tui.views.cells import wrap
 from dstui.tui.views.prompt import Editor, Question
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from dstui.tui.actions import Action
     from dstui.tui.views.cells import Part
+
+HELP_KEYS_WIDTH = 14
 
 PALETTE_LINES = 12
 """Commands on screen at once."""
@@ -83,7 +86,7 @@ class Menus:
             ]
             if shown:
                 lines += [[], [(title, look.strong)]] if lines else [[(title, look.strong)]]
-                lines += [self._help_line(action) for action in shown]
+                lines += [line for action in shown for line in self._help_lines(action)]
         self.show("help", [("Keys", look.strong)], lines, note=[("esc closes", look.quiet)])
 
     def do_commands(self) -> None:
@@ -113,10 +116,16 @@ class Menus:
         elif key in ("escape", "q", "?", "enter"):
             overlay.close()
 
-    def _help_line(self, action: Action) -> list[Part]:
+    def _help_lines(self, action: Action) -> list[list[Part]]:
         look = self._stage.look
         keys = "  ".join(actions.key_text(key) for key in action.keys)
-        return [(keys.ljust(16), look.accent), (action.help, look.text)]
+        room = max(20, self._stage.size.width - HELP_KEYS_WIDTH - 5)
+        texts = wrap(action.help, room)
+        heads = [keys, *[""] * (len(texts) - 1)]
+        return [
+            [(head.ljust(HELP_KEYS_WIDTH), look.accent), (text, look.text)]
+            for head, text in zip(heads, texts, strict=True)
+        ]
 
     def _themes(self) -> list[Action]:
         used = self._stage.look.theme.name

@@ -1,7 +1,8 @@
 """A curve of any length as a fixed number of columns: all that a chart needs, and all that leaves the worker.
 
 Notation: x, y of shape (n,), x ascending; W the number of columns; lo, hi, mean, bad of shape (W,). A column holds the
-points between two of W + 1 equal edges of [x0, x1]. Pure: arrays in, arrays out.
+points between two of W + 1 equal edges of [x0, x1]. Points may have been joined to buckets; a bucket stands at the x of
+its last point. Pure: arrays in, arrays out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,41 @@ if TYPE_CHECKING:
 
 MAX_WIDTH = 4_096
 """Most columns of one envelope; twice as wide as any terminal is."""
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Consecutive points joined to n buckets; a point is a bucket of its own.
+
+    Attributes:
+        lo, hi, mean: least, greatest and mean finite value of each; NaN where there is none.
+        last: value of its last point.
+        count: how many points it has, None = one each.
+    """
+
+    lo: Floats
+    hi: Floats
+    mean: Floats
+    last: Floats
+    count: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    def __getitem__(self, chosen: Any) -> Self:
+        """Some of them, by index or mask."""
+        count = None if self.count is None else self.count[chosen]
+        return type(self)(self.lo[chosen], self.hi[chosen], self.mean[chosen], self.last[chosen], count)
+
+    @property
+    def points(self) -> int:
+        """Points in all of them."""
+        return len(self) if self.count is None else int(self.count.sum())
+
+    def above_zero(self) -> Self:
+        """Of buckets that reach above zero, what a logarithmic axis can show."""
+        mean = np.where(self.mean > 0, self.mean, self.hi)
+        return type(self)(np.where(self.lo > 0, self.lo, mean), self.hi, mean, self.last, self.count)
 
 
 @dataclass(frozen=True)
@@ -48,7 +84,7 @@ class Envelope:
     def of(
         cls,
         x: Floats,
-        y: Floats,
+        y: Floats | Buckets,
         width: int,
         x0: float | None = None,
         x1: float | None = None,
@@ -65,21 +101,21 @@ class Envelope:
         start = float(x[0]) if x0 is None and len(x) else float(x0 or 0.0)
         end = float(x[-1]) if x1 is None and len(x) else float(x1 or 0.0)
         borders = np.linspace(start, end, width + 1)
-        finite = np.isfinite(y)
+        buckets = y if isinstance(y, Buckets) else Buckets(y, y, y, y)
+        kept = np.isfinite(buckets.mean)
+        bad = _columns_of(x[~kept], borders, width)
         dropped = 0
         if positive:
-            below = finite & (y <= 0)
-            dropped = int(below.sum())
-            kept = finite & ~below
-        else:
-            kept = finite
-        bad = _columns_of(x[~finite], borders, width)
+            below = kept & (buckets.hi <= 0)
+            dropped = buckets[below].points
+            kept &= ~below
         if not kept.all():
-            x, y = x[kept], y[kept]
-        lo, hi, mean, points = _reduce(x, y, borders, width)
+            x, buckets = x[kept], buckets[kept]
+        if positive:
+            buckets = buckets.above_zero()
+        lo, hi, mean, points = _reduce(x, buckets, borders, width)
         _bridge(lo, hi, mean, bad)
-        last_x, last_y = (float(x[-1]), float(y[-1])) if len(x) else (float("nan"), float("nan"))
-        return cls(start, end, lo, hi, mean, bad, points, dropped, last_x, last_y)
+        return cls(start, end, lo, hi, mean, bad, points, dropped, *_last(x, buckets))
 
 
 def order(step: Any, time: Any, value: Floats, axis: str) -> tuple[Floats, Floats]:
@@ -119,19 +155,31 @@ def _columns_of(x: Floats, borders: Floats, width: int) -> NDArray[np.bool_]:
     return np.diff(_edges_of(x, borders)) > 0 if len(x) else np.zeros(width, bool)
 
 
-def _reduce(x: Floats, y: Floats, borders: Floats, width: int) -> tuple[Floats, Floats, Floats, int]:
+def _reduce(x: Floats, buckets: Buckets, borders: Floats, width: int) -> tuple[Floats, Floats, Floats, int]:
     lo, hi, mean = (np.full(width, np.nan) for _ in range(3))
     edge = _edges_of(x, borders)
-    count = np.diff(edge)
-    full = np.flatnonzero(count > 0)
-    if len(full):
-        inside = y[edge[0] : edge[-1]]
-        # Empty columns between two full ones own no points, so each segment ends where the next full column starts.
-        starts = edge[full] - edge[0]
-        lo[full] = np.minimum.reduceat(inside, starts)
-        hi[full] = np.maximum.reduceat(inside, starts)
-        mean[full] = np.add.reduceat(inside, starts) / count[full]
-    return lo, hi, mean, int(count.sum())
+    number = np.diff(edge)
+    full = np.flatnonzero(number > 0)
+    if not len(full):
+        return lo, hi, mean, 0
+    inside = buckets[edge[0] : edge[-1]]
+    # Empty columns between two full ones own no points, so each segment ends where the next full column starts.
+    starts = edge[full] - edge[0]
+    lo[full] = np.minimum.reduceat(inside.lo, starts)
+    hi[full] = np.maximum.reduceat(inside.hi, starts)
+    if inside.count is None:
+        mean[full] = np.add.reduceat(inside.mean, starts) / number[full]
+    else:
+        mean[full] = np.add.reduceat(inside.mean * inside.count, starts) / np.add.reduceat(inside.count, starts)
+    return lo, hi, mean, inside.points
+
+
+def _last(x: Floats, buckets: Buckets) -> tuple[float, float]:
+    """The last point; of a bucket whose last value is not finite its mean."""
+    if not len(x):
+        return float("nan"), float("nan")
+    last = float(buckets.last[-1])
+    return float(x[-1]), last if np.isfinite(last) else float(buckets.mean[-1])
 
 
 def _bridge(lo: Floats, hi: Floats, mean: Floats, bad: NDArray[np.bool_]) -> None:

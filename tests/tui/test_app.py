@@ -89,6 +89,22 @@ async def test_the_overview_shows_recent_runs_and_what_runs(opened: Opened, stor
     os.close(new.alive)
 
 
+async def test_the_cursor_goes_on_from_one_table_of_the_overview_to_the_next(opened: Opened, store: Store) -> None:
+    new = begun_run(store, name="going on")
+    async with opened(store.layout.project) as session:
+        await session.shows("going on")
+        await session.until(lambda: session.app.page is not None and session.app.page.focused_view is not None)
+        focused = []
+        for key in ("k", "j", "j", "k", "k", "k"):
+            await session.press(key)
+            assert session.app.page is not None
+            view = session.app.page.focused_view
+            assert view is not None
+            focused.append((view.id, view.cursor))
+        assert focused == [("running", 0), ("recent", 0), ("recent", 1), ("recent", 0), ("running", 0), ("running", 0)]
+    os.close(new.alive)
+
+
 async def test_typing_a_filter_narrows_the_table_at_once_and_escape_widens_it(opened: Opened, store: Store) -> None:
     async with opened(store.layout.project) as session:
         await session.press("2")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.style import Style
 
-from dstui.tui.views.cells import cut, cut_left, fit, line, printable, spread, width_of, wrap
+from dstui.tui.views.cells import cut, cut_left, fit, line, printable, shorten, spread, width_of, wrap
 
 PLAIN = Style()
 anything = st.text(st.characters(codec=None, categories=None), max_size=40)
@@ -33,6 +33,17 @@ def test_a_cut_text_is_never_wider_and_says_that_it_was_cut(text: str, width: in
     for shown in (cut(text, width), cut_left(text, width)):
         assert width_of(shown) <= width
         assert shown == text or "…" in shown
+
+
+@given(st.lists(anything.map(printable), max_size=4), st.integers(0, 30))
+def test_shortened_parts_fit_and_say_what_is_missing(texts: list[str], width: int) -> None:
+    parts = [(text, PLAIN) for text in texts]
+    whole, shown = "".join(texts), "".join(text for text, _ in shorten(parts, width))
+    if width_of(whole.rstrip(" ")) <= width:
+        assert shown == whole
+    else:
+        assert width_of(shown) <= width
+        assert shown.endswith("…") or width == 0
 
 
 def test_the_end_of_a_path_survives_cutting_from_the_left() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dstui_store import Envelope, order
-from dstui_store.envelope import MAX_WIDTH
+from dstui_store.envelope import MAX_WIDTH, Buckets
 
 values = st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(math.nan), st.just(math.inf)), min_size=1, max_size=80)
 
@@ -34,6 +34,27 @@ def test_each_column_holds_the_least_the_greatest_and_the_mean_of_its_points(y: 
             assert found.hi[column] == max(finite)
             assert found.mean[column] == pytest.approx(sum(finite) / len(finite), rel=1e-9, abs=1e-6)
     assert found.points == sum(math.isfinite(value) for value in y)
+
+
+@given(values, st.integers(1, 10), st.booleans())
+def test_joined_points_keep_their_extremes_and_their_mean(y: list[float], size: int, positive: bool) -> None:
+    parts = [np.array(y[start : start + size]) for start in range(0, len(y), size)]
+    finite = [part[np.isfinite(part)] for part in parts]
+    low, high, mean = (
+        np.array([how(part) if len(part) else math.nan for part in finite]) for how in (np.min, np.max, np.mean)
+    )
+    last, count = np.array([part[-1] for part in parts]), np.array([len(part) for part in parts])
+    buckets = Buckets(low, high, mean, last, count)
+    x = np.minimum(np.arange(len(parts)) * size + size, len(y)) - 1.0
+    found = Envelope.of(x, buckets, 1, positive=positive)
+    alone = Envelope.of(np.arange(len(y), dtype=float), np.array(y), 1, positive=positive)
+    assert (math.isnan(found.hi[0]), math.isnan(alone.hi[0])) in {(True, True), (False, False)}
+    if not math.isnan(alone.hi[0]):
+        assert found.hi[0] == alone.hi[0]
+        assert found.lo[0] == alone.lo[0] or (positive and found.lo[0] > 0)
+    if np.isfinite(y).all() and not positive:
+        assert found.mean[0] == pytest.approx(alone.mean[0], abs=1e-6)
+        assert (found.points, found.last_y) == (alone.points, alone.last_y)
 
 
 def test_empty_columns_are_bridged_by_a_straight_line() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dstui.tui.actions import ACTIONS
-from tests.store.ended_runs import begun_run, committed_run
+from tests.store.ended_runs import begun_run, ended_run
 
 if TYPE_CHECKING:
     from dstui_store import Store
@@ -42,7 +42,8 @@ async def wild(session: Session, store: Store, generator: random.Random, steps: 
         if chance < 0.03:
             await session.pilot.resize_terminal(*generator.choice(SIZES))
         elif chance < 0.04:
-            committed_run(store, name=f"new {step}", metrics={"loss": [generator.random()] * 3})
+            # The dashboard may be the one to commit it.
+            store.commit_ended(ended_run(store, name=f"new {step}", metrics={"loss": [generator.random()] * 3}))
         else:
             key = generator.choice(KEYS)
             session.app.handle_key(NAMES.get(key, key), key if len(key) == 1 else None)

@@ -53,15 +53,17 @@ def wait_for(terminal: Terminal, condition: Callable[[], object]) -> None:
         terminal.pump(0.05)
 
 
-def ended(terminal: Terminal) -> Callable[[], bool]:
-    return lambda: terminal.process.poll() is not None
+def wait_for_end(terminal: Terminal) -> None:
+    """Waits for the program's end, and reads its last words."""
+    wait_for(terminal, lambda: terminal.process.poll() is not None)
+    terminal.pump(0.2)
 
 
 @pytest.mark.slow
 def test_q_leaves_with_0_and_gives_the_terminal_back(store: Store) -> None:
     with terminal_of(store) as terminal:
         terminal.send(b"q")
-        wait_for(terminal, ended(terminal))
+        wait_for_end(terminal)
         assert terminal.process.returncode == 0
         assert b"\x1b[?1049l" in terminal.output()
 
@@ -82,7 +84,7 @@ def test_sigterm_gives_the_terminal_back(store: Store) -> None:
     with terminal_of(store) as terminal:
         terminal.pump(0.3)
         terminal.process.send_signal(signal.SIGTERM)
-        wait_for(terminal, ended(terminal))
+        wait_for_end(terminal)
         assert LEAVE_SCREEN in terminal.output()
 
 
@@ -105,7 +107,7 @@ def test_what_was_on_screen_is_there_at_the_next_start(store: Store, monkeypatch
         terminal.send(b"2")
         wait_for(terminal, lambda: "newest first" in screen_of(terminal))
         terminal.send(b"q")
-        wait_for(terminal, ended(terminal))
+        wait_for_end(terminal)
     with terminal_of(store, shows="newest first"):
         pass
 

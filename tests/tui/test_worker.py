@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dstui_store import Store, StoreError, Worker
+from dstui.inside.journal import JournalWriter
+from dstui_store import Store, StoreError, Worker, metrics
 from dstui_store import worker as worker_module
 
 
@@ -46,6 +47,28 @@ def test_curves_come_from_files_that_are_sent_once(worker: Worker, store: Store)
     worker.ask_envelopes(run, ["acc"], 10, x0=0.0, x1=9.0)
     again = worker.wait().envelopes()["acc"]
     assert (again.points, len(again.mean)) == (10, 10)
+
+
+@pytest.mark.slow
+def test_a_very_large_run_shows_its_spikes_though_its_commit_holds_buckets(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "MAX_PARQUET_CELLS", 1_000)
+    monkeypatch.setattr(metrics, "MAX_ENVELOPE_BUCKETS", 100)
+    for folder in ("journal", "parquet"):
+        (tmp_path / folder).mkdir()
+    writer = JournalWriter(str(tmp_path / "journal"), 0, "1")
+    for step in range(2_000):
+        writer.log({"loss": 50.0 if step == 1_005 else 1.0}, step)
+    writer.close()
+    compacted = metrics.compact(tmp_path / "journal", tmp_path / "parquet")
+    assert compacted.full, "the run is large enough"
+    files = {name: path.read_bytes() for name, path in compacted.files.items()}
+    worker.ask_envelopes("large", ["loss"], 20, files=files)
+    curve = worker.wait().envelopes()["loss"]
+    assert (curve.points, curve.x1, curve.last_y) == (2_000, 1_999.0, 1.0)
+    assert curve.hi.tolist() == [1.0] * 10 + [50.0] + [1.0] * 9
+    assert curve.mean[10] == pytest.approx(1.49)
 
 
 @pytest.mark.slow

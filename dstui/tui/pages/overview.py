@@ -154,6 +154,14 @@ class OverviewPage(Page):
         if line is not None:
             self.desk.open_run(str(line.id))
 
+    def do_down(self) -> None:
+        """One line down, past the end into the next table."""
+        self._move_over(1)
+
+    def do_up(self) -> None:
+        """One line up, past the beginning into the table before."""
+        self._move_over(-1)
+
     def do_mark(self) -> None:
         """Marks the run under the cursor and goes on to the next."""
         line = self._under_cursor()
@@ -184,6 +192,17 @@ class OverviewPage(Page):
             self._show()
 
     # Inside
+
+    def _move_over(self, step: int) -> None:
+        view, panes = self.focused_view, self.focusable_panes()
+        if view is None or view.id not in panes or 0 <= view.cursor + step < view.count:
+            self._move(step)
+            return
+        place = panes.index(view.id) + step
+        if 0 <= place < len(panes):
+            other = self.views[panes[place]]
+            self.focus_pane(panes[place])
+            other.move_to(0 if step > 0 else other.count - 1)
 
     @property
     def _marks(self) -> set[str]:

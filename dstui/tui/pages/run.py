@@ -18,7 +18,7 @@ from dstui.tui.pages.base import SMALL_HEIGHT, WIDE, Desk, Page
 from dstui.tui.pages.run_charts import RunCharts
 from dstui.tui.pages.run_code import RunCode
 from dstui.tui.pages.run_log import RunLog
-from dstui.tui.views.cells import fit
+from dstui.tui.views.cells import fit, width_of
 from dstui.tui.views.formats import running_time
 from dstui.tui.views.line_view import LineView
 from dstui.tui.views.lines import PartsModel, fact_lines, longest
@@ -186,7 +186,7 @@ class RunPage(Page):
             return words, ()
         if self.detail.problem:
             return [(self.detail.problem, look.warn)], ()
-        return last_values(self.detail, look), ()
+        return last_values(self.detail, look, width - 2), ()
 
     def command(self) -> Sequence[str]:
         """See `Page`."""
@@ -338,11 +338,17 @@ class RunPage(Page):
             self.focus_pane(panes[0])
 
 
-def last_values(detail: DetailSnapshot, look: Look) -> list[Part]:
-    """`last  val/loss 0.2809   val/acc 0.9172`, the most telling metrics first."""
+def last_values(detail: DetailSnapshot, look: Look, width: int) -> list[Part]:
+    """`last  val/loss 0.2809   val/acc 0.9172`, the most telling metrics first, those that fit whole."""
     parts: list[Part] = [("last   ", look.quiet)] if detail.metrics else []
+    left = width - len("last   ")
     for metric in detail.metrics[:6]:
-        parts += [(f"{metric.name} ", look.quiet), (f"{format_number(metric.last, keep_zeros=True)}   ", look.text)]
+        name, value = f"{metric.name} ", format_number(metric.last, keep_zeros=True)
+        left -= width_of(name) + len(value)
+        if left < 0:
+            break
+        parts += [(name, look.quiet), (value, look.text), ("   ", look.text)]
+        left -= 3
     return parts
 
 

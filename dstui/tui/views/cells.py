@@ -98,6 +98,23 @@ def _append(texts: list[str], styles: list[Style], text: str, style: Style) -> N
         styles.append(style)
 
 
+def shorten(parts: Sequence[Part], width: int, more: str = "…") -> Sequence[Part]:
+    """The parts as far as they fit into `width` cells; where more than blanks are left out, `more` says so."""
+    if width_of("".join(text for text, _ in parts).rstrip(" ")) <= width:
+        return parts
+    shortened: list[Part] = []
+    left = width
+    for text, style in parts:
+        size = width_of(text)
+        if size < left:
+            shortened.append((text, style))
+            left -= size
+            continue
+        shortened.append((cut(text + " " * left, left, more), style))
+        break
+    return shortened
+
+
 def spread(left: Sequence[Part], right: Sequence[Part], width: int, ground: Style) -> Strip:
     """One line with parts at both ends; where they would meet, the right ones give way."""
     taken = sum(width_of(text) for text, _ in left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
-from dstui.tui.views.cells import Part, line, width_of, wrap
+from dstui.tui.views.cells import Part, line, shorten, width_of, wrap
 
 if TYPE_CHECKING:
     from textual.strip import Strip
@@ -50,7 +50,8 @@ class PartsModel:
 
     def strip(self, number: int, width: int, *, cursor: bool, focused: bool) -> Strip:
         """See `LineModel`."""
-        parts: list[Part] = [(" " * self.margin, self.look.text), *self._parts(number)]
+        shown = shorten(self._parts(number), width - self.margin, self.look.glyphs.more)
+        parts: list[Part] = [(" " * self.margin, self.look.text), *shown]
         ground = self.look.ground
         if cursor:
             ground = self.look.cursor if focused else self.look.rest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.widget import Widget
 
-from dstui.tui.views.cells import Part, cut_left, line, printable, spread, width_of
+from dstui.tui.views.cells import Part, cut_left, line, printable, shorten, spread, width_of
 
 if TYPE_CHECKING:
     from textual.strip import Strip
@@ -19,6 +19,8 @@ MAX_TYPED = 4096
 """Characters of a typed line."""
 
 MAX_HISTORY = 50
+
+NOTE_WIDTH = 24
 
 
 @dataclass
@@ -104,7 +106,7 @@ class Note(Widget):
     A widget of its own, since it changes with each key and the rest of the row does not.
     """
 
-    DEFAULT_CSS = "Note { height: 1; width: 24; }"
+    DEFAULT_CSS = f"Note {{ height: 1; width: {NOTE_WIDTH}; }}"
 
     def __init__(self, look: Look, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -221,7 +223,8 @@ class PromptLine(Widget):
         look, width = self.look, self.size.width
         question = self.question
         if question is None:
-            return line([(" ", look.text), *(self.message or self.status)], width, look.ground)
+            parts = shorten(self.message or self.status, width - 1, look.glyphs.more)
+            return line([(" ", look.text), *parts], width, look.ground)
         editor = question.editor
         self._hint = tuple(question.hint())
         hint = [*self._hint, (" ", look.raised)]
