@@ -169,7 +169,9 @@ def launch_record(
     if request.seed is not None:
         config.setdefault("seed", request.seed)
     return {
-        "name": request.name or command.default_name(request.words, masker.config(config)),
+        "name": masker.text(request.name)
+        if request.name
+        else command.default_name(request.words, masker.config(config)),
         "named": request.name is not None,
         "experiment": request.experiment or None,
         "command": masker.argv(request.words),
@@ -179,7 +181,7 @@ def launch_record(
         "created_at": time.time(),
         "config": masker.config(config),
         "tags": sorted(set(request.tags)),
-        "notes": request.notes,
+        "notes": masker.text(request.notes),
         "parent_run": environment.get("DSTUI_RUN_ID"),
         "seed": request.seed,
         "code": snapshot.to_json(),

@@ -239,3 +239,13 @@ def test_a_page_of_a_project_without_runs_says_how_to_make_one(ds: DsCommand) ->
         printed = ds("--once", page)
         assert printed.code == 0
         assert "ds run train.py" in printed.out
+
+
+def test_a_secret_in_a_name_or_note_is_masked_before_anything_is_written(ds: DsCommand, project: Path) -> None:
+    secret = "q7Zk2mVx94LpRt0s"
+    show = "import os, pathlib\nprint(pathlib.Path(os.environ['DSTUI_RUN_DIR'], 'launch.json').read_text())\n"
+    (project / "train.py").write_text(show)
+    done = ds("run", "-n", f"n {secret}", "--note", f"with {secret}", "train.py", env={"MY_API_KEY": secret})
+    assert done.code == 0
+    assert secret not in done.out
+    assert "<secret:MY_API_KEY>" in done.out
