@@ -10,7 +10,8 @@ Format (all little-endian; the other files of a journal `<rank>-<name>.dsj` shar
 - record 0 is the header, kind 0: `u32 0`, `4s DSJ1`, `u32 version`, `u32 rank`, `u32 pid`, `f64 time`, crc32 from 0.
 - `.keys`: one JSON string a line, ASCII; the first line has key id 0. A line is written before its first use.
 - `.config`: one JSON object a line, `{"time": seconds, "values": {flat dotted key: JSON value}}`, and on request
-  `"run": {"name", "experiment", "tags"}`.
+  `"run": {"name", "experiment", "tags"}`, `"source"` (who said it) and `"given"` (keys that were typed, not defaults).
+- `.source`: one JSON object, `{"order", "source"}`, only where the points do not come from `dstui.log`.
 - One `write()` per `log` call; the records of a call have equal bits in step and time.
 
 Promise: once `log` has returned, its points survive the death of the process. One call is the exception: `log` from a
@@ -105,14 +106,19 @@ class JournalWriter:
     Args:
         directory: the `journal` folder of a run; made (0700) when its parent exists.
         rank: rank of the process among those of the run, 0 or more.
-        name: the second half of the file name: the process id, or the source (`stdout`). If a journal of that name is
-            there already, `-2`, `-3`, .. is added.
+        name: the second half of the file name: the process id, or what it holds (`stdout`). If a journal of that name
+            is there already, `-2`, `-3`, .. is added.
+        source: where the points come from, such as `hook:wandb` or `file:logs/metrics.csv`; None is `dstui.log`.
+        order: which source counts when several have one metric: 0 `dstui.log`, 1 a logger seen by the hook, 2 event
+            files, 3 other files, 4 printed lines.
     """
 
-    def __init__(self, directory: str, rank: int, name: str) -> None:
+    def __init__(self, directory: str, rank: int, name: str, source: str | None = None, order: int = 0) -> None:
         self.directory = directory
         self.rank = rank
         self.name = name
+        self.source = source
+        self.order = order
         self._pid = os.getpid()
         self._stopped = False
         self._queue: list[tuple[dict[str, float], int | None, float]] = []
@@ -197,16 +203,28 @@ class JournalWriter:
             if self._queue:
                 self._write_queue()
 
-    def config(self, values: Mapping[str, Any], run: Mapping[str, Any] | None = None) -> None:
+    def config(
+        self,
+        values: Mapping[str, Any],
+        run: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        given: list[str] | None = None,
+    ) -> None:
         """Append one line of settings.
 
         Args:
             values: setting by flat dotted key; a later line wins per key. What JSON has no type for becomes text.
             run: what the script says of the run itself: `name`, `experiment`, `tags`.
+            source: who says it, such as `argparse`; None is the script by `dstui.config`.
+            given: the keys that were typed; the others are defaults. None where that is not known.
         """
         line: dict[str, Any] = {"time": wall_clock(), "values": json_value(values)}
         if run:
             line["run"] = json_value(run)
+        if source:
+            line["source"] = source
+        if given is not None:
+            line["given"] = given
         data = (json.dumps(line) + "\n").encode("ascii")
         with self._lock:
             if self._stopped:
@@ -308,6 +326,8 @@ class JournalWriter:
         keys = -1
         try:
             keys = os.open(stem + ".keys", flags | os.O_TRUNC, 0o600)
+            if self.source is not None:
+                self._write_source(stem)
             body = _HEADER.pack(KIND_HEADER, MAGIC, VERSION, self.rank, self._pid & 0xFFFFFFFF, wall_clock())
             _append_whole(data, body + _pack_check(crc32(body, 0)))
         except BaseException:
@@ -319,6 +339,14 @@ class JournalWriter:
         self._key_bytes = 0
         self._keys = keys
         self._data = data
+
+    def _write_source(self, stem: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(stem + ".source", flags, 0o600)
+        try:
+            _append_whole(descriptor, (json.dumps({"order": self.order, "source": self.source}) + "\n").encode("ascii"))
+        finally:
+            os.close(descriptor)
 
     def _register(self, names: tuple[str, ...]) -> None:
         """Give each new name its key id, as far as the limits go."""

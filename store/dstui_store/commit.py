@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dstui_store import declared
 from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import private_folder
 from dstui_store.limits import MAX_JSON_BYTES
@@ -85,9 +86,10 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
         StoreError: a journal or the log could not be read, or what was written of it does not read back the same.
     """
     files: dict[str, bytes] = {}
-    summary, artifacts = _metrics(run, git.layout, files)
+    summary, sources, artifacts = _metrics(run, git.layout, files)
     artifacts += _log(run, git.layout, files, masker)
-    config = masker.config(run.config())
+    settings = declared.settings(run)
+    config = masker.config(settings.values)
     code = dict(run.part("code"))
     trouble = [text[:MAX_TROUBLE_LENGTH] for text in run.errors()[:MAX_TROUBLES]]
     code["tree"] = _known_tree(git, code.get("tree"), trouble)
@@ -99,7 +101,8 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
         files["skipped.json"] = dump_json(json_number(skipped))
     if artifacts:
         files["artifacts.json"] = dump_json(artifacts)
-    files["meta.json"] = _bounded("meta.json", {**_meta(run, record, end, code), "errors": trouble}, trouble)
+    meta = {**_meta(run, record, end, code), "origins": settings.origins, "sources": sources, **_heard(run)}
+    files["meta.json"] = _bounded("meta.json", {**meta, "errors": trouble}, trouble)
     record = record.replace(size_bytes=sum(map(len, files.values())) + sum(int(item["size"]) for item in artifacts))
     return RunFiles(record=record, code_tree=code["tree"], files=files)
 
@@ -147,14 +150,14 @@ def stage_first(staging: Staging, author: str, epoch: float) -> tuple[str, str]:
 
 def _metrics(
     run: LiveRun, layout: Layout, files: dict[str, bytes]
-) -> tuple[dict[str, MetricSummary], list[dict[str, Json]]]:
-    """Adds the Parquet files; returns the summary and what is kept in `cas/` of a run too large for a commit.
+) -> tuple[dict[str, MetricSummary], dict[str, str], list[dict[str, Json]]]:
+    """Adds the Parquet files; returns summary, sources, and what is kept in `cas/` of a run too large for a commit.
 
     A run without a point costs no Parquet library.
     """
     journals = [path for path in run.journal.glob("*.dsj") if path.stat().st_size > JOURNAL_HEADER_BYTES]
     if not journals:
-        return {}, []
+        return {}, {}, []
     from dstui_store import metrics
 
     private_folder(layout.root / "tmp")
@@ -163,7 +166,23 @@ def _metrics(
         for name, path in compacted.files.items():
             files[name] = path.read_bytes()
         kept = [_keep(_pieces(path), layout, name, PARQUET_MEDIA) for name, path in compacted.full.items()]
-    return dict(compacted.summary), kept
+    return dict(compacted.summary), dict(compacted.sources), kept
+
+
+def _heard(run: LiveRun) -> dict[str, Json]:
+    """What the capture hook saw, as keys of `meta.json`."""
+    heard = declared.heard(run)
+    return {
+        "seeds": heard.seeds,
+        "torch": heard.torch,
+        "capture": {
+            "processes": heard.processes,
+            "loggers": heard.loggers,
+            "uncounted": heard.uncounted,
+            "complaints": heard.complaints,
+            "why": run.exit.get("hook"),
+        },
+    }
 
 
 def _known_tree(git: Git, tree: Json, trouble: list[str]) -> str | None:

@@ -10,13 +10,16 @@ files follow too, so that a run reads the same before and after its commit:
 - **Step.** What the call gave; else the number of earlier points of the same metric in the same journal.
 - **Names.** The line of `.keys` with the number of the key id, from 0; a missing or broken line reads `key#7`. A run
   has at most `MAX_METRIC_KEYS` names in `MAX_METRIC_KEYS_BYTES`; points of further ones are left out and counted.
+- **Sources.** `.source` beside a journal says where its points come from and their order: 0 `dstui.log` (also where
+  there is no `.source`), 1 a logger that the hook saw, 2 event files, 3 other files, 4 printed lines. The last needs no
+  `.source`: its journals are `<rank>-stdout*`. From 2 on a keeper wrote the journal, so its points count as the main
+  rank's.
+- **One value, one source.** A metric of one source is left out when a source before it in that order has one of the
+  same plain name: lower case, `/ . - space` as `_`, a leading `train_` dropped. Loggers (order 1) come by their names.
 - **Ranks.** Journals are `<rank>-<name>.dsj`. The run's own metrics are those of its main rank: the lowest rank that
-  has a journal other than stdout's. (A command that itself is task 3 of a Slurm job has no rank 0.)
-- **Sources.** `<rank>-stdout*` holds numbers read from printed lines; they count as the main rank's. A metric there is
-  left out when the main rank logs one of the same plain name: lower case, `/ . - space` as `_`, a leading `train_`
-  dropped.
-- **Order.** Points of a metric are in order of time; equal times keep the order (journals: stdout last, then by rank
-  and name; record number). Time of one process may go back when its clock does; its step may go back at will.
+  has a journal of order 0 or 1. (A command that itself is task 3 of a Slurm job has no rank 0.)
+- **Order.** Points of a metric are in order of time; equal times keep the order (journals: by source, rank and name;
+  record number). Time of one process may go back when its clock does; its step may go back at will.
 - **Values** are float64, bit for bit, NaN payloads too.
 
 Notation: n points, k names; arrays `key step time value` are of shape (n,).
@@ -29,6 +32,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
@@ -68,6 +72,21 @@ CHUNK_RECORDS = 1_024
 
 MICROSECONDS = 1_000_000
 """Per second."""
+
+LOGGER = 1
+"""Order of points that the hook took from another logger of the script."""
+
+READ_BY_KEEPER = 2
+"""From this order on a keeper read the points, from files or printed lines."""
+
+PRINTED = 4
+"""Order of points read from printed lines."""
+
+MAX_SOURCE_BYTES = 64 << 10
+"""Of a `.source` file."""
+
+Level = tuple[int, str]
+"""Order of a source, and for loggers its name: which of several sources of one metric counts."""
 
 _BODY_BYTES = 28
 _MAX_MICROSECONDS = float(1 << 62)
@@ -109,6 +128,7 @@ class JournalData:
         bad_records: records whose check failed.
         left_out_keys: names past the limits of a run; their points are not here.
         newer: file names of journals with a version not known here.
+        sources: where each metric of the main rank comes from: `log`, `hook:wandb`, `file:metrics.csv`, `stdout`.
     """
 
     keys: list[str]
@@ -122,6 +142,7 @@ class JournalData:
     bad_records: int
     left_out_keys: int
     newer: list[str]
+    sources: dict[str, str] = field(default_factory=dict)
 
     def series(self, rank: int | None = None) -> dict[str, Series]:
         """The metrics of one rank, of the main one when not said, in order of first appearance."""
@@ -145,14 +166,14 @@ def read(directory: str | os.PathLike[str]) -> JournalData:
     reader.find()
     chunks = [chunk for source in reader.sources if (chunk := source.read(reader.names, wait=False)) is not None]
     superseded, main_rank = reader.superseded(), reader.main_rank()
-    parts = [chunk.without(superseded) for chunk in chunks]
+    parts = [chunk.without(superseded.get(chunk.level)) for chunk in chunks]
     row_counts = [int(part.row[-1]) + 1 if len(part.row) else 0 for part in parts]
     row_starts = [0, *np.cumsum(row_counts).tolist()]
     return JournalData(
         keys=list(reader.names.names),
         main_rank=main_rank,
         rank=_joined(
-            [np.full(len(part.key), main_rank if part.printed else part.rank, np.int64) for part in parts], np.int64
+            [np.full(len(part.key), main_rank if part.read else part.rank, np.int64) for part in parts], np.int64
         ),
         key=_joined([part.key for part in parts], np.int64),
         step=_joined([part.step for part in parts], np.int64),
@@ -162,7 +183,20 @@ def read(directory: str | os.PathLike[str]) -> JournalData:
         bad_records=sum(source.bad_records for source in reader.sources),
         left_out_keys=reader.names.left_out,
         newer=[source.path.name for source in reader.sources if source.newer],
+        sources=_origins(reader.names.names, main_rank, parts),
     )
+
+
+def _origins(names: list[str], main_rank: int, parts: list[_Chunk]) -> dict[str, str]:
+    """The first source of each metric of the main rank."""
+    import numpy as np
+
+    found: dict[str, str] = {}
+    for part in parts:
+        if part.read or part.rank == main_rank:
+            for index in np.unique(part.key).tolist():
+                found.setdefault(names[index], part.source)
+    return found
 
 
 def summary(directory: str | os.PathLike[str]) -> dict[str, MetricSummary]:
@@ -191,7 +225,7 @@ class Tail:
         self.bad_records = 0
         self._directory = Path(directory)
         self._reader = _Reader(self._directory)
-        self._belongs: tuple[int, frozenset[str]] | None = None
+        self._belongs: tuple[int, dict[Level, frozenset[str]]] | None = None
         self._summary: dict[str, MetricSummary] = {}
         self._last_time: dict[str, float] = {}
 
@@ -199,7 +233,7 @@ class Tail:
         """New points since the last call by metric, only those that have some; each in order of time."""
         self._reader.find()
         self._reader.read_new_keys()
-        belongs = (self._reader.main_rank(), frozenset(self._reader.superseded_names()))
+        belongs = (self._reader.main_rank(), self._reader.superseded_names())
         self.restarted = self._belongs is not None and belongs != self._belongs
         self._belongs = belongs
         if self.restarted:
@@ -225,11 +259,11 @@ class Tail:
         chunks = [
             chunk
             for source in reader.sources
-            if (source.rank == main_rank or source.printed)
+            if (source.rank == main_rank or source.read_by_keeper)
             and (chunk := source.read(reader.names, wait=True)) is not None
         ]
         superseded = reader.superseded()
-        parts = [chunk.without(superseded) for chunk in chunks]
+        parts = [chunk.without(superseded.get(chunk.level)) for chunk in chunks]
         return split(
             reader.names.names,
             _joined([part.key for part in parts], np.int64),
@@ -257,7 +291,7 @@ class Tail:
 
 
 def plain_name(name: str) -> str:
-    """The form in which a printed and a logged metric are compared."""
+    """The form in which metrics of different sources are compared."""
     return name.lower().translate(_SEPARATORS).removeprefix("train_")
 
 
@@ -320,24 +354,30 @@ class _Chunk:
     """Points of one journal, in order of records; the columns are those of `JournalData`."""
 
     rank: int
-    printed: bool
+    level: Level
+    source: str
     key: Integers
     step: Integers
     time: Integers
     value: Floats
     row: Integers
 
-    def without(self, superseded: Integers) -> _Chunk:
-        """The points that count: those of names within the limits, and not printed when also logged."""
+    @property
+    def read(self) -> bool:
+        """Whether a keeper read these points from files or output, so that no rank has them."""
+        return self.level[0] >= READ_BY_KEEPER
+
+    def without(self, superseded: Integers | None) -> _Chunk:
+        """The points that count: those of names within the limits that no source before this one has."""
         import numpy as np
 
         kept = self.key >= 0
-        if self.printed and len(superseded):
+        if superseded is not None:
             kept &= ~np.isin(self.key, superseded)
         if kept.all():
             return self
         key, step, time, row = (column[kept] for column in (self.key, self.step, self.time, self.row))
-        return _Chunk(self.rank, self.printed, key, step, time, self.value[kept], row)
+        return _Chunk(self.rank, self.level, self.source, key, step, time, self.value[kept], row)
 
 
 class _Source:
@@ -346,13 +386,18 @@ class _Source:
     def __init__(self, path: Path, rank: int, name: str) -> None:
         self.path = path
         self.rank = rank
-        self.printed = name == "stdout" or name.startswith("stdout-")
+        self.level, self.source = _level(path, printed=name == "stdout" or name.startswith("stdout-"))
         self.keys: list[str] = []
         self.bad_records = 0
         self.newer = False
         self._next = 0
         self._key_bytes = 0
         self._counts: Integers | None = None
+
+    @property
+    def read_by_keeper(self) -> bool:
+        """Whether a keeper read these points from files or output, so that no rank has them."""
+        return self.level[0] >= READ_BY_KEEPER
 
     def read(self, names: _Names, *, wait: bool) -> _Chunk | None:
         """The points past those read before, or None.
@@ -461,7 +506,7 @@ class _Source:
         if step is not raw_step:
             starts[1:] |= step[1:] != step[:-1]
         value = np.ascontiguousarray(records["value"])
-        return _Chunk(self.rank, self.printed, index[local], step, microseconds, value, np.cumsum(starts))
+        return _Chunk(self.rank, self.level, self.source, index[local], step, microseconds, value, np.cumsum(starts))
 
 
 class _Reader:
@@ -488,7 +533,7 @@ class _Reader:
             source = _Source(self._directory / name, int(match[1]), match[2])
             source.read_keys()
             self.sources.append(source)
-        self.sources.sort(key=lambda source: (source.printed, source.rank, source.path.name))
+        self.sources.sort(key=lambda source: (source.level, source.rank, source.path.name))
 
     def read_new_keys(self) -> None:
         """Take in names that are new."""
@@ -497,24 +542,47 @@ class _Reader:
 
     def main_rank(self) -> int:
         """The lowest rank that logs, 0 when none does."""
-        return min((source.rank for source in self.sources if not source.printed), default=0)
+        return min((source.rank for source in self.sources if not source.read_by_keeper), default=0)
 
-    def superseded_names(self) -> set[str]:
-        """Printed metrics that are also logged."""
+    def superseded_names(self) -> dict[Level, frozenset[str]]:
+        """Per level the metrics that a level before it has."""
         rank = self.main_rank()
-        logged = {
-            plain_name(name)
-            for source in self.sources
-            if not source.printed and source.rank == rank
-            for name in source.keys
-        }
-        return {name for source in self.sources if source.printed for name in source.keys if plain_name(name) in logged}
+        own = [source for source in self.sources if source.read_by_keeper or source.rank == rank]
+        found: dict[Level, frozenset[str]] = {}
+        had: set[str] = set()
+        for level, group in groupby(own, key=lambda source: source.level):
+            names = {name for source in group for name in source.keys}
+            if doubled := frozenset(name for name in names if plain_name(name) in had):
+                found[level] = doubled
+            had.update(map(plain_name, names))
+        return found
 
-    def superseded(self) -> Integers:
+    def superseded(self) -> dict[Level, Integers]:
         """Those as indices, as far as they have one."""
         import numpy as np
 
-        return np.array([self.names.index(name) for name in sorted(self.superseded_names())], np.int64)
+        return {
+            level: np.array([self.names.index(name) for name in sorted(names)], np.int64)
+            for level, names in self.superseded_names().items()
+        }
+
+
+def _level(path: Path, *, printed: bool) -> tuple[Level, str]:
+    """The order of a journal among the sources of a run, and what its source is called."""
+    if printed:
+        return (PRINTED, ""), "stdout"
+    about = path.with_suffix(".source")
+    try:
+        if not about.is_file() or about.is_symlink():
+            return (0, ""), "log"
+        with about.open("rb") as file:
+            said = json.loads(file.read(MAX_SOURCE_BYTES))
+        order, source = said["order"], said["source"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return (0, ""), "log"
+    if type(order) is not int or not 0 <= order <= PRINTED or not isinstance(source, str):
+        return (0, ""), "log"
+    return (order, source if order == LOGGER else ""), source
 
 
 def check(data: memoryview, first: int) -> Bools:

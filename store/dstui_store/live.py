@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dstui_store import declared
 from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import Layout, machine_id, private_folder
 from dstui_store.objects import sync_folder
-from dstui_store.schema import RUN_ID, STATES, Json, RunRecord, flatten, is_finite
+from dstui_store.schema import RUN_ID, STATES, Json, RunRecord, is_finite
 
-MAX_JSON_BYTES = 4 << 20
+MAX_JSON_BYTES = declared.MAX_BYTES
 
 LAST_TIME = 253_402_300_799.0
 """The end of year 9999, in seconds since the epoch: later ones have no text."""
@@ -103,33 +104,21 @@ class LiveRun:
         return Liveness.NEVER
 
     def config(self) -> dict[str, Json]:
-        """Params: those of the launcher, then those that the script's processes declared, later wins."""
-        values = dict(self.part("config"))
-        for line in self._declared("values"):
-            values.update(line)
-        return flatten(values)
+        """Params: those of the launcher, then those that the script's processes declared."""
+        return declared.settings(self).values
 
     def about(self) -> tuple[str, str | None, tuple[str, ...]]:
         """(name, experiment, tags): what the user typed stands over what the script's `init` says."""
         launch = self.launch
         name, experiment = _text(launch.get("name")), _text(launch.get("experiment"))
         tags = set(_texts(launch.get("tags")))
-        for line in self._declared("run"):
+        for line in declared.about(self):
             if not launch.get("named"):
                 name = _text(line.get("name")) or name
             if not launch.get("experiment"):
                 experiment = _text(line.get("experiment")) or experiment
             tags.update(_texts(line.get("tags")))
         return name or self.id[:5], experiment, tuple(sorted(tags))
-
-    def _declared(self, key: str) -> Iterator[dict[str, Json]]:
-        """The objects of one key that the script's processes wrote, in order."""
-        for path in sorted(self.journal.glob("*.config")):
-            for line in _lines(path):
-                with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
-                    found = _load(line)[key]
-                    if isinstance(found, dict):
-                        yield found
 
     def part(self, key: str) -> Mapping[str, Json]:
         """An object of the launch record, empty where there is none."""
@@ -385,7 +374,7 @@ def read_json(path: Path) -> dict[str, Json]:
     if len(content) > MAX_JSON_BYTES:
         return {}
     try:
-        data = _load(content)
+        data = declared.load(content)
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -394,15 +383,6 @@ def read_json(path: Path) -> dict[str, Json]:
 def moment(value: Json) -> float | None:
     """A time that a record may hold, in seconds since the epoch; None for anything else."""
     return float(value) if is_finite(value) and 0 <= value <= LAST_TIME else None
-
-
-def _load(text: bytes) -> Json:
-    """JSON as the processes of a run write it; an integer that no reader admits becomes its text."""
-    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 19 else _whole_or_text(digits))
-
-
-def _whole_or_text(digits: str) -> int | str:
-    return int(digits) if len(digits) <= 20 and -(2**63) <= int(digits) < 2**63 else digits[:200]
 
 
 def _read_regular(path: Path) -> bytes:

@@ -107,6 +107,7 @@ class Compacted:
         bad_records: journal records that failed their check, so are not among them.
         left_out_keys: names past the limits of a run, whose points are not among them.
         full: when `files` are envelopes: the Parquet files with every point, by the same names, to keep beside.
+        sources: where each metric of the main rank comes from, as `JournalData.sources`.
     """
 
     files: dict[str, Path]
@@ -115,6 +116,7 @@ class Compacted:
     bad_records: int
     left_out_keys: int
     full: dict[str, Path] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def compact_points(data: JournalData, out_directory: str | Path) -> Compacted:
             full[name].parent.mkdir(parents=True, exist_ok=True)
             path.rename(full[name])
         files = {table.name: _write(table, out) for table in _envelopes(data)}
-    return Compacted(files, summary, len(data.value), data.bad_records, data.left_out_keys, full)
+    return Compacted(files, summary, len(data.value), data.bad_records, data.left_out_keys, full, data.sources)
 
 
 def read(files: Mapping[str, bytes | Path], keys: list[str] | None = None, *, full: bool = False) -> dict[str, Series]:
