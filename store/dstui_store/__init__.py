@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dstui_store.checkout import Checkout as Checkout
+    from dstui_store.checkout import checkout_of as checkout_of
     from dstui_store.envelope import Envelope as Envelope
     from dstui_store.envelope import order as order
     from dstui_store.errors import AmbiguousRunError as AmbiguousRunError
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from dstui_store.worker import Worker as Worker
 
 _HOMES = {
+    "checkout": ("Checkout", "checkout_of"),
     "envelope": ("Envelope", "order"),
     "errors": (
         "AmbiguousRunError",

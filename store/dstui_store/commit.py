@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dstui_store import declared
+from dstui_store import declared, live
 from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import private_folder
 from dstui_store.limits import MAX_JSON_BYTES
@@ -96,7 +96,10 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
     record = LiveRun(run.folder, run.alive_file, run.launch, run.state, end).record(summary)
     record = record.replace(config=config, name=masker.text(record.name), notes=masker.text(record.notes))
     files["config.json"] = _bounded("config.json", config, trouble)
-    files["env.json"] = _bounded("env.json", masker.inside(run.part("environment")), trouble)
+    environment = live.read_json(run.folder / "env.json") or run.part("environment")
+    files["env.json"] = _bounded("env.json", masker.inside(environment), trouble)
+    if data := live.read_json(run.folder / "data.json"):
+        files["data.json"] = _bounded("data.json", masker.inside(data), trouble)
     if skipped := run.launch.get("skipped"):
         files["skipped.json"] = dump_json(json_number(skipped))
     if artifacts:

@@ -83,6 +83,11 @@ class Layout:
         return self.local / "index.sqlite"
 
     @cached_property
+    def cache(self) -> Path:
+        """What this machine remembers to save time, e.g. hashes of data; safe to delete."""
+        return self.local / "cache"
+
+    @cached_property
     def writer_file(self) -> Path:
         """Who this clone on this machine is, and its last run number."""
         return self.root / "writer" / machine_id()

@@ -107,7 +107,13 @@ class RunReading(ABC):
 
     def environment(self, run: str) -> dict[str, Json]:
         """`env.json` of a run."""
-        return self._from(run, lambda found: dict(found.part("environment")), lambda: self.json(run, "env.json"))
+        return self._from(run, _live_environment, lambda: self.json(run, "env.json"))
+
+    def data(self, run: str) -> dict[str, Json]:
+        """`data.json` of a run: the files it was given and opened; empty when there are none."""
+        return self._from(
+            run, lambda found: live.read_json(found.folder / "data.json"), lambda: self.json(run, "data.json")
+        )
 
     def config(self, run: str) -> dict[str, Json]:
         """All params of a run, those too many for a listing included."""
@@ -327,6 +333,10 @@ class RunReading(ABC):
 
 def _live_meta(found: LiveRun) -> dict[str, Json]:
     return {**found.launch, "errors": found.errors(), "code": found.part("code")}
+
+
+def _live_environment(found: LiveRun) -> dict[str, Json]:
+    return live.read_json(found.folder / "env.json") or dict(found.part("environment"))
 
 
 def _text(value: Json) -> str | None:

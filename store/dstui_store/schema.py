@@ -37,6 +37,7 @@ RUN_ENTRIES = (
     "artifacts.json",
     "code",
     "config.json",
+    "data.json",
     "env.json",
     "log.gz",
     "media.parquet",
@@ -110,6 +111,7 @@ class RunRecord:
     sweep: str | None = None
     trial: int | None = None
     parent_run: str | None = None
+    private: bool = False
     more: bool = False
 
     def replace(self, **changes: Any) -> RunRecord:
@@ -144,6 +146,7 @@ def to_json(record: RunRecord) -> dict[str, Json]:
         "sweep": record.sweep,
         "trial": record.trial,
         "parent_run": record.parent_run,
+        "private": record.private,
     }
 
 
@@ -197,6 +200,7 @@ def trusted_from_json(text: str, commit: str | None, notes: str | None) -> RunRe
         sweep=data["sweep"],
         trial=data["trial"],
         parent_run=data["parent_run"],
+        private=data["private"],
     )
 
 
@@ -231,6 +235,7 @@ def _from_json(data: Mapping[str, Json]) -> RunRecord:
         sweep=_text_or_none(data.get("sweep")),
         trial=_integer_or_none(data.get("trial")),
         parent_run=_text_or_none(data.get("parent_run")),
+        private=data.get("private") is True,
         more=bool(data.get("more", False)),
     )
 
@@ -243,6 +248,8 @@ def to_line(record: RunRecord) -> str:
     """
     data = to_json(record)
     del data["commit"]
+    if not record.private:
+        del data["private"]
     config, summary = data.pop("config"), data.pop("summary")
     cut: dict[str, Json] = {key: _cut(key, value) for key, value in data.items()}
     more = cut != data

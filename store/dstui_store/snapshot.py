@@ -226,11 +226,7 @@ class _Looking:
 
     def list_files(self) -> _Work:
         """Every tracked path with its state, and every untracked one that is not ignored."""
-        tracked: dict[str, list[_Listed]] = {}
-        output = self._run("ls-files", "-z", "-v", "-s", "-c", "-m", "-d")
-        for record in output.split(b"\0"):
-            if record:
-                _note_tracked(tracked, record)
+        tracked = self.list_tracked()
         try:
             untracked, partial = self._list_untracked(), None
         except GitTimeoutError:
@@ -239,6 +235,22 @@ class _Looking:
         while len(work.untracked) > MAX_WALK_ENTRIES:
             work.leave_out(_crowded_folder(work.untracked))
         return work
+
+    def list_tracked(self, deadline_seconds: float | None = None) -> dict[str, list[_Listed]]:
+        """Every tracked path with its state."""
+        tracked: dict[str, list[_Listed]] = {}
+        output = self._run("ls-files", "-z", "-v", "-s", "-c", "-m", "-d", deadline_seconds=deadline_seconds)
+        for record in output.split(b"\0"):
+            if record:
+                _note_tracked(tracked, record)
+        return tracked
+
+    def list_commit(self, commit: str, deadline_seconds: float | None = None) -> dict[bytes, tuple[int, str]]:
+        """Path to (mode, object id) of a commit of the project's git; the id must have been checked."""
+        output = self._run("ls-tree", "-r", "-z", commit, deadline_seconds=deadline_seconds)
+        heads = (record.partition(b"\t") for record in output.split(b"\0") if record)
+        fields = ((path, head.decode().split()) for head, _, path in heads)
+        return {path: (int(mode, 8), object_id) for path, (mode, _, object_id) in fields}
 
     def write_tree(self, updates: dict[str, tuple[int, str] | None]) -> str:
         """The tree of the private index after `updates` (None removes a path)."""
