@@ -34,6 +34,7 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Sets DSTUI_SEED and PYTHONHASHSEED for the command.")] = None,
     time: Annotated[str | None, typer.Option(metavar="2h", help="End the command after this long.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Never share this run: it stays in this clone.")] = False,
     no_capture: Annotated[bool, typer.Option("--no-capture", help="Take no metrics from printed numbers.")] = False,
 ) -> None:
     """Run a command and keep it as one run."""
@@ -51,6 +52,7 @@ def run(
             notes=note,
             params=dict(parse_assignment(item) for item in param or []),
             seed=seed,
+            private=private,
             capture_stdout=not no_capture and settings["capture.stdout"] == "auto",
             time_limit_seconds=None if time is None else parse_duration(time),
             grace_seconds=settings["run.grace"],

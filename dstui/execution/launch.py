@@ -35,6 +35,7 @@ class Request:
     Attributes:
         words: the command as typed.
         params: of `-p`, over those that the command line itself spells out.
+        private: never shared with anyone.
         capture_stdout: take printed numbers for metrics.
         time_limit_seconds: end the command after this long, None = never.
     """
@@ -46,6 +47,7 @@ class Request:
     notes: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    private: bool = False
     capture_stdout: bool = True
     time_limit_seconds: float | None = None
     grace_seconds: float = 30.0
@@ -184,6 +186,7 @@ def launch_record(
         "notes": masker.text(request.notes),
         "parent_run": environment.get("DSTUI_RUN_ID"),
         "seed": request.seed,
+        "private": request.private,
         "code": snapshot.to_json(),
         "skipped": [{"path": item.path, "size": item.size, "reason": item.reason} for item in snapshot.skipped],
         "environment": machine.describe(environment, resolved.python),

@@ -24,7 +24,7 @@ from dstui_store.schema import RUN_ID, Json, RunRecord, from_json, is_finite, pa
 if TYPE_CHECKING:
     from dstui_store.git import Git, LogEntry
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 """Schema of the cache; another one in the file = rebuilt."""
 
 PARAM, METRIC = 0, 1

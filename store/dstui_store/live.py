@@ -172,6 +172,7 @@ class LiveRun:
             tags=tags,
             notes=_text(launch.get("notes")) or "",
             parent_run=_text(launch.get("parent_run")),
+            private=launch.get("private") is True,
         )
 
 
