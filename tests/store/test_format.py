@@ -143,6 +143,8 @@ def test_the_line_is_what_the_listing_prints(store: Store) -> None:
     printed = to_json(record)
     assert line.pop("notes") == "n"
     del printed["commit"]
+    # The line says it only where it is so.
+    assert printed.pop("private") is False
     assert line == printed
     assert {name: number(value) for name, value in line["summary"]["loss"].items()} == {
         "last": 1.0,
