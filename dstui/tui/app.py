@@ -14,7 +14,7 @@ from textual import events
 from textual.app import App
 from textual.widget import Widget
 
-from dstui.sdk.views_data import KINDS, ActDone, StatusSnapshot
+from dstui.sdk.views.data import KINDS, ActDone, StatusSnapshot
 from dstui.tui import actions
 from dstui.tui.acting import Acts
 from dstui.tui.menus import Menus
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dstui.sdk.views import Reader
-    from dstui.sdk.views_data import Request
+    from dstui.sdk.views.data import Request
     from dstui.tui.actions import Action
     from dstui.tui.state import Kept
     from dstui.tui.views.cells import Part

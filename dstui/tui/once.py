@@ -18,7 +18,7 @@ from dstui.errors import UsageError
 from dstui.sdk import open_project
 from dstui.sdk.query import Sort
 from dstui.sdk.views import Reader
-from dstui.sdk.views_data import (
+from dstui.sdk.views.data import (
     REQUEST_KINDS,
     ChartsRequest,
     ChartsSnapshot,

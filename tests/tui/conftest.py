@@ -26,7 +26,7 @@ from tests.store.ended_runs import committed_run
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
-    from dstui.sdk.views_data import Request
+    from dstui.sdk.views.data import Request
     from dstui.tui.views.prompt import Question
 
 LOG = b"first line\n\x1b[32mgreen\x1b[0m words\nloading 1%\rloading 50%\rloading 100%\nlast line\n"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dstui.inside.journal import JournalWriter
-from dstui.sdk.views_data import ChartsRequest
+from dstui.sdk.views.data import ChartsRequest
 from dstui.tui.pages.run import RunPage
 from dstui.tui.pages.runs import RunsPage
 from dstui.tui.state import Kept, Layout

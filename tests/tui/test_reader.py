@@ -18,7 +18,7 @@ import pytest
 from dstui.inside.journal import JournalWriter
 from dstui.sdk import clean
 from dstui.sdk.views import Reader
-from dstui.sdk.views_data import (
+from dstui.sdk.views.data import (
     KINDS,
     ActDone,
     ChartsRequest,
@@ -175,11 +175,11 @@ def test_a_run_that_another_process_commits_is_seen_though_nobody_else_opens_the
 
 
 def test_three_looks_are_enough_to_see_a_commit(store: Store) -> None:
-    from dstui.sdk.views import _Watch
+    from dstui.sdk.views.watch import Watch
     from tests.store.ended_runs import committed_run
 
     posted: list[Snapshot] = []
-    watch = _Watch(store.layout.project, posted.append, read_only=False, remember=False, clock=time.time)
+    watch = Watch(store.layout.project, posted.append, read_only=False, remember=False, clock=time.time)
     watch.tick()
     watch.answer(RunsRequest(1))
     committed_run(store, name="new")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dstui.sdk.query import Sort, SortKey
-from dstui.sdk.views_data import RunLine, ValueColumn
+from dstui.sdk.views.data import RunLine, ValueColumn
 from dstui.tui.pages.sorting import letters_for, sorted_by
 from dstui.tui.views.columns import runs_columns, short_titles
 from dstui.tui.views.spark import sparkline

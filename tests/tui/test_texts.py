@@ -8,7 +8,7 @@ import pytest
 from rich.color import Color
 
 from dstui.sdk.text import LogLine, parse_line
-from dstui.sdk.views_data import CodeSnapshot, Fact, FileDiff, LogSnapshot
+from dstui.sdk.views.data import CodeSnapshot, Fact, FileDiff, LogSnapshot
 from dstui.tui.views.diff import SIDE_BY_SIDE, DiffModel
 from dstui.tui.views.lines import PartsModel, fact_lines
 from dstui.tui.views.log import LogModel

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from dstui.inside.journal import JournalWriter
-from dstui.sdk.views_detail import chart_groups, code, code_text, config_lines, detail, file_diffs
-from dstui.sdk.views_lines import LineMaker
-from dstui.sdk.views_live import MAX_POINTS, Curve, LiveRuns
-from dstui.sdk.views_log import LogFiles, LogText
-from dstui.sdk.views_runs import RunTable
+from dstui.sdk.views.detail import chart_groups, code, code_text, config_lines, detail, file_diffs
+from dstui.sdk.views.lines import LineMaker
+from dstui.sdk.views.live import MAX_POINTS, Curve, LiveRuns
+from dstui.sdk.views.log import LogFiles, LogText
+from dstui.sdk.views.runs import RunTable
 from dstui_store import Series, Store
 from tests.store.ended_runs import begun_run, exit_record, write_state
 
 if TYPE_CHECKING:
-    from dstui.sdk.views_data import RunLine
+    from dstui.sdk.views.data import RunLine
 
 
 def live_runs(store: Store) -> LiveRuns:

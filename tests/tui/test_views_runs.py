@@ -13,10 +13,10 @@ import pytest
 from benchmarks.many_runs import fill, make, records
 from dstui.sdk.columns import Column, RecordColumns
 from dstui.sdk.query import Sort, SortKey, parse
-from dstui.sdk.views_columns import IndexColumns
-from dstui.sdk.views_data import RunsRequest, RunsSnapshot
-from dstui.sdk.views_lines import LineMaker, lower_is_better, objective_of
-from dstui.sdk.views_runs import RunTable
+from dstui.sdk.views.columns import IndexColumns
+from dstui.sdk.views.data import RunsRequest, RunsSnapshot
+from dstui.sdk.views.lines import LineMaker, lower_is_better, objective_of
+from dstui.sdk.views.runs import RunTable
 from dstui_store import Index, RunRecord, Store
 
 COUNT = 300

@@ -21,7 +21,7 @@ from dstui.tui.views.panes import Pane, edges
 if TYPE_CHECKING:
     from textual.geometry import Size
 
-    from dstui.sdk.views_data import Request, RunLine, Snapshot
+    from dstui.sdk.views.data import Request, RunLine, Snapshot
     from dstui.tui.state import Layout as KeptLayout
     from dstui.tui.theme import Look
     from dstui.tui.views.cells import Part

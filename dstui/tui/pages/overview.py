@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from dstui.sdk.views_data import OverviewRequest, OverviewSnapshot, RunLine, Snapshot
+from dstui.sdk.views.data import OverviewRequest, OverviewSnapshot, RunLine, Snapshot
 from dstui.tui.pages.base import SMALL_HEIGHT, WIDE, Desk, Page
 from dstui.tui.views import table
 from dstui.tui.views.columns import columns_key, overview_columns

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from dstui.sdk.views_data import PreviewRequest, PreviewSnapshot
-from dstui.sdk.views_lines import by_importance
+from dstui.sdk.views.data import PreviewRequest, PreviewSnapshot
+from dstui.sdk.views.lines import by_importance
 from dstui.tui.views.charts import ChartsModel
 from dstui.tui.views.line_view import LineView
 from dstui.tui.views.lines import PartsModel, longest
 from dstui.units import format_number
 
 if TYPE_CHECKING:
-    from dstui.sdk.views_data import RunLine
+    from dstui.sdk.views.data import RunLine
     from dstui.tui.pages.base import Desk
     from dstui.tui.theme import Look
     from dstui.tui.views.cells import Part

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from dstui.sdk.views_data import (
+from dstui.sdk.views.data import (
     ChartsSnapshot,
     CodeSnapshot,
     DetailRequest,

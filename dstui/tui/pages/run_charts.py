@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dstui.sdk.views_data import ChartsRequest, ChartsSnapshot
+from dstui.sdk.views.data import ChartsRequest, ChartsSnapshot
 from dstui.tui.views.charts import ChartsModel, with_cursor
 from dstui.tui.views.formats import axis_time
 from dstui.tui.views.line_view import LineView
@@ -16,7 +16,7 @@ from dstui.units import format_number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dstui.sdk.views_data import ChartGroup
+    from dstui.sdk.views.data import ChartGroup
     from dstui.tui.pages.base import Desk
     from dstui.tui.views.cells import Part
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dstui.sdk.views_data import CodeRequest, CodeSnapshot
+from dstui.sdk.views.data import CodeRequest, CodeSnapshot
 from dstui.tui.pages.run_log import next_place
 from dstui.tui.views.diff import DiffModel
 from dstui.tui.views.line_view import LineView

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dstui.sdk.views_data import LogRequest, LogSnapshot
+from dstui.sdk.views.data import LogRequest, LogSnapshot
 from dstui.tui.views.line_view import LineView
 from dstui.tui.views.lines import PartsModel
 from dstui.tui.views.log import SHIFT_CELLS, LogModel

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from dstui.sdk.query import Sort, suggest, word_span
-from dstui.sdk.views_data import (
+from dstui.sdk.views.data import (
     NEWEST_FIRST,
     IdsRequest,
     IdsSnapshot,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dstui.sdk.query import Sort, SortKey
-from dstui.sdk.views_lines import lower_is_better
+from dstui.sdk.views.lines import lower_is_better
 
 if TYPE_CHECKING:
     from dstui.tui.theme import Look

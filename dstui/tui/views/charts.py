@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from textual.strip import Strip
 
-from dstui.sdk.views_data import ChartGroup
+from dstui.sdk.views.data import ChartGroup
 from dstui.tui.views.cells import Part, cut, line, width_of
 from dstui.tui.views.legend import legend
 from dstui.tui.views.plot import PlotOptions, Series, draw
 
 if TYPE_CHECKING:
     from dstui.sdk.text import SafeText
-    from dstui.sdk.views_data import Envelope
+    from dstui.sdk.views.data import Envelope
     from dstui.tui.theme import Look
 
 CHART_WIDTH, CHART_HEIGHT = 43, 9

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.style import Style
 
     from dstui.sdk.query import Sort
-    from dstui.sdk.views_data import OverviewSnapshot, RunLine, ValueColumn
+    from dstui.sdk.views.data import OverviewSnapshot, RunLine, ValueColumn
     from dstui.tui.theme import Look
 
 MAX_VALUE_WIDTH = 14

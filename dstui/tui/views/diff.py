@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.style import Style
     from textual.strip import Strip
 
-    from dstui.sdk.views_data import CodeSnapshot, FileDiff
+    from dstui.sdk.views.data import CodeSnapshot, FileDiff
     from dstui.tui.theme import Look
 
 SIDE_BY_SIDE = 110

@@ -10,7 +10,7 @@ from dstui.tui.views.cells import Part, line, shorten, width_of, wrap
 if TYPE_CHECKING:
     from textual.strip import Strip
 
-    from dstui.sdk.views_data import Fact
+    from dstui.sdk.views.data import Fact
     from dstui.tui.theme import Look
 
 TONES = {"good": "good", "bad": "bad", "warn": "warn", "quiet": "quiet"}

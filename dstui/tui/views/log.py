@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from textual.strip import Strip
 
     from dstui.sdk.text import LogLine, TextStyle
-    from dstui.sdk.views_data import LogSnapshot
+    from dstui.sdk.views.data import LogSnapshot
     from dstui.tui.theme import Look
 
 SHIFT_CELLS = 20

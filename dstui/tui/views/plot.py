@@ -25,7 +25,7 @@ from dstui.tui.views.formats import axis_time, compact, ticks, time_ticks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dstui.sdk.views_data import Envelope
+    from dstui.sdk.views.data import Envelope
     from dstui.tui.theme import Look
 
     Floats = NDArray[np.float64]

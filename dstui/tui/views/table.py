@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from textual.strip import Strip
 
     from dstui.sdk.query import Sort
-    from dstui.sdk.views_data import RunLine
+    from dstui.sdk.views.data import RunLine
     from dstui.tui.theme import Look
 
 GAP = 2

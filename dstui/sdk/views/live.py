@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dstui.sdk.views_lines import objective_of
+from dstui.sdk.views.lines import objective_of
 from dstui_store import Liveness, clean
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dstui.sdk.views_data import RunLine
-    from dstui.sdk.views_lines import LineMaker
+    from dstui.sdk.views.data import RunLine
+    from dstui.sdk.views.lines import LineMaker
     from dstui_store import Envelope, LiveRun, RunRecord, SafeText, Series, Store
 
 MAX_POINTS = 200_000

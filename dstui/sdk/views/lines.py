@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dstui.sdk.views_data import RunLine, Value, ValueColumn
+from dstui.sdk.views.data import RunLine, Value, ValueColumn
 from dstui_store import clean
 
 if TYPE_CHECKING:
-    from dstui_store import RunRecord, SafeText
+    from dstui_store import RunRecord, SafeText, Store
 
 SHOWN_ID = 5
 """Least characters of an id that are shown."""
@@ -101,6 +101,14 @@ class LineMaker:
         if number is None:
             return clean("")
         return clean(f"#{number}" if writer == self._writer or not user else f"{user}#{number}", limit=40)
+
+
+def own_writer(store: Store) -> str:
+    """The id of this clone, "" when nothing was written here yet; nothing is made."""
+    try:
+        return str(json.loads(store.layout.writer_file.read_bytes())["writer"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def param_text(value: Any) -> Value:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from dstui.errors import QueryError
 from dstui.sdk.query import Query, Sort, parse
-from dstui.sdk.views_data import NEWEST_FIRST, RunLine, RunsRequest, RunsSnapshot, ValueColumn
-from dstui.sdk.views_lines import LINE_COLUMNS, SHOWN_ID, LineMaker, objective_of, value_columns
+from dstui.sdk.views.data import NEWEST_FIRST, RunLine, RunsRequest, RunsSnapshot, ValueColumn
+from dstui.sdk.views.lines import LINE_COLUMNS, SHOWN_ID, LineMaker, objective_of, value_columns
 from dstui_store import clean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dstui.sdk.views_columns import IndexColumns, QueryFunction
+    from dstui.sdk.views.columns import IndexColumns, QueryFunction
     from dstui_store import RunRecord, SafeText
 
 KEPT_LINES = 4_000
@@ -60,7 +60,7 @@ class RunTable:
     def columns(self) -> IndexColumns:
         """The committed runs, read at the first call."""
         if self._base is None:
-            from dstui.sdk.views_columns import IndexColumns
+            from dstui.sdk.views.columns import IndexColumns
 
             self._base = IndexColumns(self._query, self._clock)
             self._base.refresh()
@@ -204,7 +204,7 @@ class RunTable:
         import numpy as np
 
         from dstui.sdk.columns import RecordColumns
-        from dstui.sdk.views_columns import JoinedColumns
+        from dstui.sdk.views.columns import JoinedColumns
 
         records = [self._live[str(line.id)] for line in self._live_lines.values()]
         live = RecordColumns(records, self._clock())

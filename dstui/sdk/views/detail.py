@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dstui.sdk.differences import between, file_changes
-from dstui.sdk.views_data import (
+from dstui.sdk.views.data import (
     ChartGroup,
     CodeSnapshot,
     ConfigLine,
@@ -19,7 +19,7 @@ from dstui.sdk.views_data import (
     MetricLine,
     RunLine,
 )
-from dstui.sdk.views_lines import by_importance, lower_is_better
+from dstui.sdk.views.lines import by_importance, lower_is_better
 from dstui.units import UNKNOWN, format_bytes, format_count, format_duration, format_number, format_time
 from dstui_store import StoreError, clean
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dstui_store import StoreError, clean
 
 if TYPE_CHECKING:
-    from dstui.sdk.views_data import ChartsRequest
+    from dstui.sdk.views.data import ChartsRequest
     from dstui_store import Answer, SafeText, Store, Worker
 
 

@@ -1,34 +1,20 @@
-"""The dashboard's reader: one thread that watches a store and answers requests with snapshots.
+"""What the dashboard's reader looks at and answers from: the store, the run table, the runs that go on, the worker.
 
-The screen's thread opens no file and starts no process. It asks; the newest request of each kind counts and stands
-until it is forgotten, so that it is answered again whenever its data change. Answers wait in a mailbox, one of each
-kind, the newest only; `notify` says that a kind has one, and is not called again before it was taken. So a slow screen
-never builds a queue.
-
-Foreign Parquet and regular expressions go to the store's worker process. What takes long and changes the store, or
-compares code, goes to a second thread with a store of its own.
+For the reader's thread only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
-import select
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dstui.errors import DstuiError
-from dstui.sdk.views_data import (
-    KINDS,
-    REQUEST_KINDS,
-    ActDone,
+from dstui.sdk.views.data import (
     ChartsRequest,
     ChartsSnapshot,
-    CodeRequest,
     ConfigLine,
     DetailRequest,
     IdsRequest,
@@ -45,22 +31,15 @@ from dstui.sdk.views_data import (
     Snapshot,
     StatusSnapshot,
 )
-from dstui.sdk.views_desk import WorkerDesk
-from dstui.sdk.views_lines import LineMaker, objective_of, value_columns
+from dstui.sdk.views.desk import WorkerDesk
+from dstui.sdk.views.lines import LineMaker, objective_of, own_writer, value_columns
 from dstui_store import Store, StoreError, clean
 
 if TYPE_CHECKING:
-    from dstui.sdk.project import Project
-    from dstui.sdk.views_live import LiveRuns
-    from dstui.sdk.views_log import LogText
-    from dstui.sdk.views_runs import RunTable
+    from dstui.sdk.views.live import LiveRuns
+    from dstui.sdk.views.log import LogText
+    from dstui.sdk.views.runs import RunTable
     from dstui_store import SafeText
-
-TICK_SECONDS = 0.5
-"""How often the store is looked at."""
-
-WORKER_LOOK_SECONDS = 0.05
-"""How often the worker's limits are looked at while it works."""
 
 SINCE_LINES = 50
 """Runs that ended since the last look that are listed; the rest is counted."""
@@ -68,151 +47,8 @@ SINCE_LINES = 50
 SEARCH_BYTES = 16 << 20
 """Of a longer output the last bytes are searched by a regular expression."""
 
-FAILED = "failed"
-"""What `notify` is told when a thread ended by a bug; `Reader.failure` holds the error."""
 
-Act = Callable[["Project"], "SafeText"]
-"""Does something to the store and says what it did."""
-
-
-class Reader:
-    """Watches one store for one screen. `start` and the methods below it may be called from any thread."""
-
-    def __init__(
-        self,
-        start: Path | None,
-        notify: Callable[[str], None],
-        *,
-        read_only: bool = False,
-        remember: bool = True,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """Prepare; nothing is opened before `start`.
-
-        Args:
-            start: a folder of the project, the current one by default.
-            notify: told the kind of each snapshot that waits; called from the reader's threads.
-            read_only: never write: no index, no commit of ended runs, no last look.
-            remember: count this as a look, so that the next session tells what ended since.
-            clock: seconds since the epoch.
-        """
-        self.interval = TICK_SECONDS
-        self.last_tick = 0.0
-        self.failure: Exception | None = None
-        self._start = start
-        self._notify = notify
-        self._read_only = read_only
-        self._remember = remember and not read_only
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._mailbox: dict[str, Snapshot] = {}
-        self._standing: dict[str, Request] = {}
-        self._due: set[str] = set()
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="dstui-reader", daemon=True)
-        self._slow = _SlowThread(start, self._post, read_only=read_only)
-
-    # For the screen
-
-    def start(self) -> None:
-        """Begins to watch."""
-        self._thread.start()
-
-    def stop(self, timeout_seconds: float = 2.0) -> None:
-        """Ends the threads and the worker."""
-        self._stopping = True
-        self._wake()
-        self._slow.stop()
-        if self._thread.is_alive():
-            self._thread.join(timeout_seconds)
-
-    def ask(self, request: Request) -> None:
-        """Asks for a snapshot; it replaces the standing request of its kind."""
-        kind = REQUEST_KINDS[type(request)]
-        if isinstance(request, CodeRequest):
-            self._slow.ask_code(request)
-            return
-        with self._lock:
-            self._standing[kind] = request
-            self._due.add(kind)
-        self._wake()
-
-    def forget(self, *kinds: str) -> None:
-        """Takes back standing requests: nobody looks any more."""
-        with self._lock:
-            for kind in kinds:
-                self._standing.pop(kind, None)
-                self._due.discard(kind)
-
-    def take(self, kind: str) -> Snapshot | None:
-        """The newest snapshot of a kind, once."""
-        with self._lock:
-            return self._mailbox.pop(kind, None)
-
-    def act(self, act: Act) -> None:
-        """Does something to the store, after what was asked before; the answer is an `ActDone`."""
-        self._slow.act(act)
-
-    # The thread
-
-    def _run(self) -> None:
-        watch = _Watch(self._start, self._post, read_only=self._read_only, remember=self._remember, clock=self._clock)
-        next_tick = 0.0
-        try:
-            while not self._stopping:
-                if time.monotonic() >= next_tick:
-                    if watch.tick():
-                        with self._lock:
-                            self._due |= self._standing.keys()
-                    self.last_tick = time.monotonic()
-                    next_tick = self.last_tick + self.interval
-                for request in self._next_requests():
-                    watch.answer(request)
-                watch.collect()
-                self._wait(watch.descriptor, WORKER_LOOK_SECONDS if watch.busy else next_tick - time.monotonic())
-        except Exception as error:
-            # A bug of ours: a screen that silently stays old would be worse than none.
-            self.failure = error
-            self._notify(FAILED)
-        finally:
-            watch.close()
-
-    def _next_requests(self) -> list[Request]:
-        with self._lock:
-            due = [self._standing[kind] for kind in sorted(self._due, key=_urgency) if kind in self._standing]
-            self._due.clear()
-        return due
-
-    def _wait(self, descriptor: int | None, seconds: float) -> None:
-        if self._due:
-            return
-        watched = [self._wake_read] if descriptor is None else [self._wake_read, descriptor]
-        ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
-        if self._wake_read in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake_read, 4096)
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_write, b"\0")
-
-    def _post(self, snapshot: Snapshot) -> None:
-        kind = KINDS[type(snapshot)]
-        with self._lock:
-            waiting = kind in self._mailbox
-            self._mailbox[kind] = snapshot
-        if not waiting:
-            self._notify(kind)
-
-
-def _urgency(kind: str) -> int:
-    """What the eye waits for comes first."""
-    order = ("runs", "overview", "detail", "log", "charts", "preview")
-    return order.index(kind) if kind in order else len(order)
-
-
-class _Watch:
+class Watch:
     """What the reader's thread holds: the store, the run table, the live runs, the worker."""
 
     def __init__(
@@ -298,10 +134,10 @@ class _Watch:
         if not self._store.exists:
             return False
         from dstui.sdk.status import last_look, remember_look
-        from dstui.sdk.views_live import LiveRuns
-        from dstui.sdk.views_runs import RunTable
+        from dstui.sdk.views.live import LiveRuns
+        from dstui.sdk.views.runs import RunTable
 
-        maker = LineMaker(_own_writer(self._store))
+        maker = LineMaker(own_writer(self._store))
         self._looked_at = last_look(self._store)
         if self._remember:
             remember_look(self._store, self._clock())
@@ -396,8 +232,8 @@ class _Watch:
         return self._line(wanted) if wanted and wanted != line.id else None
 
     def _answer_detail(self, request: DetailRequest) -> None:
-        from dstui.sdk.views_detail import detail
-        from dstui.sdk.views_live import last_sign
+        from dstui.sdk.views.detail import detail
+        from dstui.sdk.views.live import last_sign
 
         assert self._store is not None
         line = self._line(request.run)
@@ -417,7 +253,7 @@ class _Watch:
         self._envelopes(request.run, request, "charts", deliver)
 
     def _answer_preview(self, request: PreviewRequest) -> None:
-        from dstui.sdk.views_detail import config_lines
+        from dstui.sdk.views.detail import config_lines
 
         assert self._store is not None
         store = self._store
@@ -490,7 +326,7 @@ class _Watch:
 
     def _log_text(self, run: str, line: RunLine) -> LogText:
         """The output of a run; that of the last one asked for is kept."""
-        from dstui.sdk.views_log import LogFiles, LogText
+        from dstui.sdk.views.log import LogFiles, LogText
 
         assert self._store is not None
         name = f"{run} {line.live}"
@@ -501,77 +337,6 @@ class _Watch:
             live = self._store.live_run(run) if line.live else None
             self._log = (name, LogFiles(live.folder) if live is not None else LogText(self._store.log(run)))
         return self._log[1]
-
-
-class _SlowThread:
-    """Runs acts and code diffs one after the other, with a project of its own; started at the first of them."""
-
-    def __init__(self, start: Path | None, post: Callable[[Snapshot], None], *, read_only: bool) -> None:
-        self._start = start
-        self._post = post
-        self._read_only = read_only
-        self._work: queue.SimpleQueue[Act | None] = queue.SimpleQueue()
-        self._code: CodeRequest | None = None
-        self._thread: threading.Thread | None = None
-
-    def act(self, act: Act) -> None:
-        """Queues an act."""
-        self._work.put(act)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="dstui-acts", daemon=True)
-            self._thread.start()
-
-    def ask_code(self, request: CodeRequest) -> None:
-        """Queues a code diff; one that still waits is replaced."""
-        self._code = request
-        self.act(self._code_act)
-
-    def stop(self) -> None:
-        """Ends the thread after what it is doing."""
-        if self._thread is not None:
-            self._work.put(None)
-
-    def _run(self) -> None:
-        from dstui.sdk.project import open_project
-
-        with contextlib.ExitStack() as stack:
-            project: Project | None = None
-            while (act := self._work.get()) is not None:
-                try:
-                    if project is None:
-                        project = stack.enter_context(open_project(self._start, read_only=self._read_only))
-                    said = act(project)
-                    if said:
-                        self._post(ActDone(said, ok=True))
-                except (StoreError, DstuiError) as error:
-                    hint = f"; {error.hint}" if error.hint else ""
-                    self._post(ActDone(clean(f"{error.message}{hint}"), ok=False))
-                except OSError as error:
-                    self._post(ActDone(clean(f"{error.strerror or error}: {error.filename or ''}"), ok=False))
-
-    def _code_act(self, project: Project) -> SafeText:
-        request, self._code = self._code, None
-        if request is None:
-            return clean("")
-        from dstui.sdk.views_detail import code
-        from dstui.sdk.views_runs import RunTable
-
-        store = project.store
-        store.index.sync()
-        table = RunTable(store.index.query, LineMaker(_own_writer(store)), time.time)
-        against = table.line(request.against) if request.against and request.against != request.run else None
-        self._post(code(store, request.run, against))
-        return clean("")
-
-
-def _own_writer(store: Store) -> str:
-    """The id of this clone, "" when nothing was written here yet; nothing is made."""
-    import json
-
-    try:
-        return str(json.loads(store.layout.writer_file.read_bytes())["writer"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _first_metric(line: RunLine) -> str:
