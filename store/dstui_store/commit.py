@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dstui_store import declared, live
+from dstui_store import declared, live, system
 from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import private_folder
 from dstui_store.limits import MAX_JSON_BYTES
@@ -93,8 +93,10 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
     code = dict(run.part("code"))
     trouble = [text[:MAX_TROUBLE_LENGTH] for text in run.errors()[:MAX_TROUBLES]]
     code["tree"] = _known_tree(git, code.get("tree"), trouble)
+    load = _system(run, git.layout, files, trouble)
     record = LiveRun(run.folder, run.alive_file, run.launch, run.state, end).record(summary)
     record = record.replace(config=config, name=masker.text(record.name), notes=masker.text(record.notes))
+    record = record.replace(devices=system.device_names(load))
     files["config.json"] = _bounded("config.json", config, trouble)
     environment = live.read_json(run.folder / "env.json") or run.part("environment")
     files["env.json"] = _bounded("env.json", masker.inside(environment), trouble)
@@ -104,7 +106,13 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
         files["skipped.json"] = dump_json(json_number(skipped))
     if artifacts:
         files["artifacts.json"] = dump_json(artifacts)
-    meta = {**_meta(run, record, end, code), "origins": settings.origins, "sources": sources, **_heard(run)}
+    meta = {
+        **_meta(run, record, end, code),
+        "origins": settings.origins,
+        "sources": sources,
+        "system": load,
+        **_heard(run),
+    }
     files["meta.json"] = _bounded("meta.json", {**meta, "errors": trouble}, trouble)
     record = record.replace(size_bytes=sum(map(len, files.values())) + sum(int(item["size"]) for item in artifacts))
     return RunFiles(record=record, code_tree=code["tree"], files=files)
@@ -186,6 +194,26 @@ def _heard(run: LiveRun) -> dict[str, Json]:
             "why": run.exit.get("hook"),
         },
     }
+
+
+def _system(run: LiveRun, layout: Layout, files: dict[str, bytes], trouble: list[str]) -> dict[str, Json] | None:
+    """Adds `system.parquet`; returns what `meta.json` says of it, None for a run that nobody sampled.
+
+    Samples that cannot be read are no reason to keep a run from its commit.
+    """
+    if not system.has_samples(run.folder):
+        return None
+    private_folder(layout.root / "tmp")
+    try:
+        with tempfile.TemporaryDirectory(dir=layout.root / "tmp", suffix=f".{os.getpid()}") as folder:
+            compacted = system.compact(run.folder, Path(folder))
+    except StoreError as error:
+        trouble.append(f"The load of the machine is not stored: {error.message}")
+        return None
+    if compacted is None:
+        return None
+    files[system.FILE], load = compacted
+    return load
 
 
 def _known_tree(git: Git, tree: Json, trouble: list[str]) -> str | None:

@@ -78,7 +78,7 @@ LARGEST = "metrics.parquet"
 LONG = "metrics/long.parquet"
 RANKS = "metrics/ranks.parquet"
 
-_FILE_NAME = re.compile(r"metrics\.parquet|metrics/(?:[1-7]|long|ranks)\.parquet")
+_FILE_NAME = re.compile(r"(?:metrics|system)\.parquet|metrics/(?:[1-7]|long|ranks)\.parquet")
 _COLUMN = re.compile(r"0|[1-9][0-9]{0,4}")
 _FLOATS = ("FLOAT", "DOUBLE")
 _INTEGERS = ("INT32", "INT64")
@@ -210,6 +210,26 @@ def read_envelopes(files: Mapping[str, bytes | Path], keys: list[str] | None = N
 
 
 # Writing
+
+
+def write_wide(
+    name: str, step: Integers, time: Integers, values: Mapping[str, Floats], out_directory: str | Path
+) -> Path:
+    """One file with a column per metric, proved by reading it again.
+
+    Args:
+        name: its entry in a run's tree.
+        step: shape (rows,).
+        time: microseconds, shape (rows,).
+        values: by metric, shape (rows,) each.
+        out_directory: an own, existing folder.
+
+    Raises:
+        DamagedError: it did not read back as it was written.
+    """
+    columns: dict[str, Column] = {"step": step, "time": time}
+    columns |= {str(place): _narrow(column) for place, column in enumerate(values.values())}
+    return _write(_Table(name, columns, list(values)), Path(out_directory))
 
 
 @dataclass(frozen=True)

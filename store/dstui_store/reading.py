@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dstui_store import live
+from dstui_store import live, system
 from dstui_store.errors import DamagedError, GitError, LimitError, RunNotFoundError
 from dstui_store.git import Git, quoted_alternate
 from dstui_store.limits import MAX_CODE_DEPTH, MAX_CODE_FILES, MAX_JSON_BYTES, MAX_LOG_BYTES, MAX_PATH_BYTES
@@ -134,6 +134,18 @@ class RunReading(ABC):
             DamagedError: the stored metrics cannot be read.
         """
         return self._from(run, lambda found: _live_metrics(found, keys), lambda: self._stored_metrics(run, keys))
+
+    def system(self, run: str, keys: list[str] | None = None) -> dict[str, Series]:
+        """The samples of a run's processes, GPUs and machine by metric, in time order; none for one not sampled.
+
+        Raises:
+            DamagedError: the stored samples cannot be read.
+        """
+        return self._from(run, lambda found: system.read_live(found.folder, keys), lambda: self._system(run, keys))
+
+    def system_summary(self, run: str) -> dict[str, Json]:
+        """Those samples in a few numbers, as `meta.json` has them: `summary` by metric, and `devices`."""
+        return self._from(run, _live_system, lambda: _object(self.json(run, "meta.json").get("system")))
 
     def code_files(self, run: str) -> dict[str, str]:
         """Path to blob of a run's code, submodules left out; errors as `code_entries`."""
@@ -255,6 +267,9 @@ class RunReading(ABC):
         names = [name for name in self.entries(run) if name.startswith("metrics") and name.endswith(".parquet")]
         return metrics.read({name: self.blob(run, name) for name in names}, keys=keys)
 
+    def _system(self, run: str, keys: list[str] | None) -> dict[str, Series]:
+        return system.read(self.blob(run, system.FILE), keys) if system.FILE in self.entries(run) else {}
+
     def _with_project(self) -> dict[str, str]:
         assert self.layout.common_dir is not None
         return {"GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted_alternate(str(self.layout.common_dir / "objects"))}
@@ -337,6 +352,16 @@ def _live_meta(found: LiveRun) -> dict[str, Json]:
 
 def _live_environment(found: LiveRun) -> dict[str, Json]:
     return live.read_json(found.folder / "env.json") or dict(found.part("environment"))
+
+
+def _live_system(found: LiveRun) -> dict[str, Json]:
+    if not system.has_samples(found.folder):
+        return {}
+    return system.about(system.read_live(found.folder), system.devices(found.folder))
+
+
+def _object(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Json) -> str | None:
