@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING or __package__:
-    from dstui.inside.journal import LARGEST_INTEGER, LARGEST_STEP, JournalWriter, json_value, shorten, tell
+    from .journal import LARGEST_INTEGER, LARGEST_STEP, JournalWriter, json_value, shorten, tell
 else:
     # Run by path: the folder of this file is on `sys.path`.
     from journal import LARGEST_INTEGER, LARGEST_STEP, JournalWriter, json_value, shorten, tell

@@ -378,7 +378,7 @@ class Metrics:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._wanted = supervisor.live.launch.get("capture_stdout") is True
+        self._wanted = (supervisor.live.launch.get("capture") or {}).get("stdout") is True
         self._parser: Any = None
 
     def feed(self, data: bytes) -> None:

@@ -24,7 +24,7 @@ def launch_record() -> dict[str, object]:
         "v": 1,
         "run": RUN,
         "log_max_bytes": 1 << 30,
-        "capture_stdout": False,
+        "capture": {"stdout": False},
         "grace_seconds": 30,
         "time_limit_seconds": None,
     }

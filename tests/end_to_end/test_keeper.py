@@ -420,7 +420,7 @@ def test_a_fault_in_the_metrics_parser_is_told_once_and_costs_nothing(run: Run, 
     shutil.copytree(ROOT / "dstui" / "inside", tmp_path / "inside")
     (tmp_path / "inside" / "parse.py").write_text("raise RuntimeError('planted')\n")
     run.env["KEEPER"] = str(tmp_path / "inside" / "keeper.py")
-    code, out, err = run.configure(capture_stdout=True).to_end("sh", "-c", "echo a; sleep 0.1; echo b")
+    code, out, err = run.configure(capture={"stdout": True}).to_end("sh", "-c", "echo a; sleep 0.1; echo b")
     assert (code, out) == (0, b"a\nb\n")
     assert err.count(b"planted") == run.text("errors").count(b"planted") == 1
 
@@ -450,7 +450,7 @@ def test_the_metrics_parser_gets_the_output(run: Run, tmp_path: Path) -> None:
         "    def close(self): self.file.write(b'closed'); self.file.close()\n"
     )
     run.env["KEEPER"] = str(tmp_path / "inside" / "keeper.py")
-    run.configure(capture_stdout=True).to_end("sh", "-c", "echo loss=1; echo loss=2 >&2")
+    run.configure(capture={"stdout": True}).to_end("sh", "-c", "echo loss=1; echo loss=2 >&2")
     assert run.text("journal/fed") == b"loss=1\nloss=2\nclosed"
 
 

@@ -1,0 +1,136 @@
+"""wandb: a script that logs there is recorded here, without account, network or file of wandb's, or beside them.
+
+`replace` (the default) puts wandb into its own disabled mode before it is imported, unless the user has chosen a mode
+by `WANDB_MODE`; a `mode=` of the script is dropped, `login` does nothing. `both` lets it work as ever. Either way the
+class of the run that `init` returned is listened to: it is another one in each mode.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from . import begin, recorder
+from .loggers import flat_numbers
+from .wrap import after, failed
+
+if TYPE_CHECKING:
+    from .begin import Session
+
+_replaces = False
+_listened: set[type] = set()
+_runs: list[int] = []
+_first: dict[str, int] = {}
+_counters: dict[int, int] = {}
+_logged: dict[int, set[str]] = {}
+_uncounted: dict[str, int] = {}
+
+
+def before(session: Session) -> None:
+    """Choose the mode before wandb reads it."""
+    global _replaces
+    said = session.switches.get("wandb")
+    if said == "replaced" or (said == "replace" and not os.environ.get("WANDB_MODE")):
+        _replaces = True
+        os.environ["WANDB_MODE"] = "disabled"
+        # Processes below this one must not take that for the user's choice.
+        switches = os.environ.get(begin.CAPTURE, "").replace("wandb=replace,", "wandb=replaced,")
+        os.environ[begin.CAPTURE] = switches + "d" if switches.endswith("wandb=replace") else switches
+
+
+def wandb(module: ModuleType) -> None:
+    """`wandb.init`, and in `replace` `wandb.login`."""
+    original = module.init
+
+    @functools.wraps(original)
+    def init(*args: Any, **kwargs: Any) -> Any:
+        if _replaces:
+            kwargs.pop("mode", None)
+        run = original(*args, **kwargs)
+        try:
+            _entered(module, run)
+        except Exception as error:
+            failed("wandb.init", error)
+        return run
+
+    module.init = init  # type: ignore[attr-defined]
+    if _replaces:
+        module.login = lambda *_, **__: True  # type: ignore[attr-defined]
+
+
+def _entered(module: Any, run: Any) -> None:
+    if run is None or id(run) in _runs:
+        return
+    if not _runs:
+        recorder.fact(logger="wandb", wandb="replaced" if _replaces else "listened")
+    _runs.append(id(run))
+    atexit.register(_finished, None, run)
+    kind = type(run)
+    if kind not in _listened:
+        _listened.add(kind)
+        after(kind, "log", _log)
+        after(kind, "finish", _finished)
+        settings = type(run.config)
+        for name in ("update", "__setitem__", "__setattr__", "setdefaults", "update_locked"):
+            after(settings, name, _settings)
+    current: Any = getattr(module, "run", None)
+    if current is run:
+        # It was bound to the method before that was listened to.
+        module.log = run.log
+    called: Any = getattr(run, "name", None)
+    recorder.about(
+        called if called and not str(called).startswith("dummy") else None,
+        getattr(run, "group", None) or None,
+        getattr(run, "tags", None) or None,
+    )
+    _settings(None, run.config)
+
+
+def _settings(_: Any, config: Any, *__: Any, **___: Any) -> None:
+    values = config.as_dict() if hasattr(config, "as_dict") else dict(config)
+    recorder.settings("wandb", {key: value for key, value in values.items() if not str(key).startswith("_")})
+
+
+def _log(_: Any, run: Any, data: Any, step: Any = None, commit: Any = None, *__: Any, **___: Any) -> None:
+    if not isinstance(data, Mapping):
+        return
+    number = id(run)
+    if step is None:
+        place = _counters.get(number, 0)
+        _counters[number] = place + (commit is not False)
+    else:
+        whole = recorder.whole(step)
+        place = _counters.get(number, 0) if whole is None else whole
+        _counters[number] = max(_counters.get(number, 0), place + (commit is True))
+    values = flat_numbers(data)
+    _logged.setdefault(number, set()).update(values)
+    others = recorder.points("wandb", {_name(number, name): value for name, value in values.items()}, place)
+    for kind, count in others.items():
+        _uncounted[kind] = _uncounted.get(kind, 0) + count
+
+
+def _name(number: int, name: str) -> str:
+    """The metric; under `run2/`, `run3/` where an earlier run of this process has it already."""
+    first = _first.setdefault(name, number)
+    return name if first == number else f"run{_runs.index(number) + 1 if number in _runs else 0}/{name}"
+
+
+def _finished(_: Any, run: Any, *__: Any, **___: Any) -> None:
+    """What only the summary has is one point each; kinds that are not kept are counted."""
+    number = id(run)
+    try:
+        summary = flat_numbers(dict(run.summary))
+    except Exception:
+        summary = {}
+    logged = _logged.setdefault(number, set())
+    rest = {name: value for name, value in summary.items() if name not in logged and not name.startswith("_")}
+    logged.update(rest)
+    if rest:
+        recorder.points("wandb", {_name(number, name): value for name, value in rest.items()}, _counters.get(number))
+    if _uncounted:
+        recorder.fact(uncounted=dict(_uncounted))
+        _uncounted.clear()
