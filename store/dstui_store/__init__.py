@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dstui_store.checkout import Checkout as Checkout
     from dstui_store.checkout import checkout_of as checkout_of
+    from dstui_store.disclosure import Finding as Finding
     from dstui_store.envelope import Envelope as Envelope
     from dstui_store.envelope import order as order
     from dstui_store.errors import AmbiguousRunError as AmbiguousRunError
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
     from dstui_store.errors import LimitError as LimitError
     from dstui_store.errors import LockedError as LockedError
     from dstui_store.errors import NotAStoreError as NotAStoreError
+    from dstui_store.errors import RemoteError as RemoteError
+    from dstui_store.errors import RemoteRefusedError as RemoteRefusedError
     from dstui_store.errors import RunNotFoundError as RunNotFoundError
     from dstui_store.errors import StoreError as StoreError
     from dstui_store.git import git_version as git_version
+    from dstui_store.git import read_config as read_config
+    from dstui_store.incoming import Received as Received
+    from dstui_store.incoming import Rewritten as Rewritten
     from dstui_store.index import Index as Index
     from dstui_store.journal import Series as Series
     from dstui_store.journal import Tail as Tail
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
     from dstui_store.live import Liveness as Liveness
     from dstui_store.live import LiveRun as LiveRun
     from dstui_store.live import start_ticks as start_ticks
+    from dstui_store.outgoing import Sent as Sent
+    from dstui_store.remotes import Remote as Remote
     from dstui_store.repository import NewRun as NewRun
     from dstui_store.repository import Store as Store
     from dstui_store.schema import STATES as STATES
@@ -46,6 +54,8 @@ if TYPE_CHECKING:
     from dstui_store.schema import new_run_id as new_run_id
     from dstui_store.schema import to_json as to_json
     from dstui_store.secrets import Masker as Masker
+    from dstui_store.sharing import ShareState as ShareState
+    from dstui_store.sharing import Sharing as Sharing
     from dstui_store.snapshot import Skipped as Skipped
     from dstui_store.snapshot import Snapshot as Snapshot
     from dstui_store.text import LogLine as LogLine
@@ -74,10 +84,17 @@ _HOMES = {
         "LimitError",
         "LockedError",
         "NotAStoreError",
+        "RemoteError",
+        "RemoteRefusedError",
         "RunNotFoundError",
         "StoreError",
     ),
-    "git": ("git_version",),
+    "git": ("git_version", "read_config"),
+    "incoming": ("Received", "Rewritten"),
+    "disclosure": ("Finding",),
+    "outgoing": ("Sent",),
+    "remotes": ("Remote",),
+    "sharing": ("ShareState", "Sharing"),
     "index": ("Index",),
     "layout": ("Layout", "file_system_type", "locate", "machine_id", "private_folder"),
     "live": ("Liveness", "LiveRun", "start_ticks"),

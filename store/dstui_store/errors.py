@@ -10,6 +10,8 @@ StoreError
 ├── LockedError         another process holds the store too long
 ├── GitError            git is missing, too old, or failed
 │   └── GitTimeoutError     one call took longer than it may
+├── RemoteError         a remote could not be reached, did not let us in, or broke off
+│   └── RemoteRefusedError  it was reached and does not take what was pushed
 └── FormatError         written by a newer version
 ```
 """
@@ -96,3 +98,11 @@ class GitTimeoutError(GitError):
 
 class FormatError(StoreError):
     """A run was written by a newer version of the format."""
+
+
+class RemoteError(StoreError):
+    """A remote could not be reached, did not let us in, or broke off."""
+
+
+class RemoteRefusedError(RemoteError):
+    """A remote was reached and does not take what was pushed."""

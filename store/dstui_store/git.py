@@ -136,6 +136,8 @@ class Git:
 
     layout: Layout
     algorithm: str = "sha1"
+    extra_objects: Path | None = None
+    """Objects on their way in, which are read as if they were in the store already."""
     _reader: _ObjectReader | None = field(default=None, repr=False)
     _mutex: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -174,6 +176,17 @@ class Git:
         """Length of an object id: 40 or 64."""
         return 64 if self.algorithm == "sha256" else 40
 
+    def with_objects(self, objects: Path) -> Git:
+        """The same repository with more objects to read; closed by whoever asked for it."""
+        return Git(self.layout, self.algorithm, objects)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        environment = local_environment(self.layout.store_git)
+        if self.extra_objects is not None:
+            environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = quoted_alternate(str(self.extra_objects))
+        return environment
+
     def staging(self) -> Staging:
         """A fresh staging folder for objects on their way in."""
         private_folder(self.layout.quarantine)
@@ -211,7 +224,7 @@ class Git:
                 capture_output=True,
                 check=False,
                 timeout=deadline,
-                env={**local_environment(self.layout.store_git), **(environment or {})},
+                env={**self._environment, **(environment or {})},
                 pass_fds=() if keep_descriptor is None else (keep_descriptor,),
                 start_new_session=True,
                 umask=0o077,
@@ -261,7 +274,7 @@ class Git:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**local_environment(self.layout.store_git), **(environment or {})},
+            env={**self._environment, **(environment or {})},
             start_new_session=True,
             cwd=self.layout.store_git,
         )
@@ -276,7 +289,7 @@ class Git:
         if not OBJECT_ID.fullmatch(name):
             raise DamagedError(f"`{name[:80]}` is no object id")
         with self._mutex:
-            reader = self._reader = self._reader or _ObjectReader(self.layout.store_git)
+            reader = self._reader = self._reader or _ObjectReader(self.layout.store_git, self._environment)
             try:
                 found_kind, content = reader.read(name, limit)
             except (GitError, DamagedError):
@@ -377,8 +390,16 @@ class Git:
 
     def remove_leftover_locks(self) -> None:
         """Removes the locks that a killed git left on refs of ours; call it under the store's lock only."""
-        for path in self.layout.store_git.glob("refs/ds/*/*.lock"):
+        for path in self.leftover_locks():
             path.unlink(missing_ok=True)
+
+    def leftover_locks(self) -> list[Path]:
+        """Locks on refs of ours, whether their maker lives or not."""
+        return [path for form in ("*/*.lock", "*/*/*.lock") for path in self.layout.store_git.glob(f"refs/ds/{form}")]
+
+    def delete_ref(self, ref: str, old: str, lock: int) -> None:
+        """Removes a ref that still is at `old`, or fails; call it under the store's lock only."""
+        self.run("update-ref", "-d", "--end-of-options", ref, old, keep_descriptor=lock)
 
     def close(self) -> None:
         """Ends the reading process, if there is one."""
@@ -442,9 +463,9 @@ def _wait_for(output: IO[bytes]) -> None:
 class _ObjectReader:
     """Two long-lived `cat-file`: one tells sizes, one gives contents; 0.1 ms an object instead of a process each."""
 
-    def __init__(self, store_git: Path) -> None:
-        self._sizes = _batch(store_git, "--batch-check")
-        self._contents = _batch(store_git, "--batch")
+    def __init__(self, store_git: Path, environment: Mapping[str, str]) -> None:
+        self._sizes = _batch(store_git, environment, "--batch-check")
+        self._contents = _batch(store_git, environment, "--batch")
 
     def read(self, name: str, limit: int) -> tuple[str, bytes]:
         """(kind, content); the size is asked before the content is read."""
@@ -469,13 +490,13 @@ class _ObjectReader:
             process.communicate()
 
 
-def _batch(store_git: Path, option: str) -> subprocess.Popen[bytes]:
+def _batch(store_git: Path, environment: Mapping[str, str], option: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [git_program(), "cat-file", option],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=local_environment(store_git),
+        env=environment,
         start_new_session=True,
         cwd=store_git,
     )
@@ -524,6 +545,35 @@ def local_environment(store_git: Path) -> dict[str, str]:
     }
 
 
+USER_VARIABLES = (
+    *("HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
+    *("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"),
+    *("SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "GNUPGHOME", "GPG_TTY", "KRB5CCNAME"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_SSL_KEY"),
+    *("GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_PROXY_COMMAND"),
+    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
+)
+"""How a user signs in to a remote: files of the home folder, agent, helpers, proxies. Everything else stays out: what
+a calling git leaves in the environment of its hooks speaks of the project."""
+
+
+def network_environment(git_dir: Path, *, protocols: str, ask: bool) -> dict[str, str]:
+    """The environment of a git that reaches out: as for local work, but the user signs in the user's own way.
+
+    Args:
+        protocols: those that this call may speak, with colons between them.
+        ask: the user sits at a terminal and may be asked for a password.
+    """
+    sealed = local_environment(git_dir)
+    for name in ("HOME", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL", "GIT_ASKPASS", "SSH_ASKPASS"):
+        del sealed[name]
+    path = os.pathsep.join(entry for entry in sealed["PATH"].split(os.pathsep) if entry.startswith("/"))
+    own = {name: value for name in USER_VARIABLES if (value := os.environ.get(name)) is not None}
+    open_to = {"PATH": path, "GIT_ALLOW_PROTOCOL": protocols, "GIT_TERMINAL_PROMPT": "1" if ask else "0"}
+    return {**sealed, **own, **open_to}
+
+
 def read_config(git: Git, path: Path) -> Iterator[tuple[str, str]]:
     """(key, value) of a git configuration file, as data: includes are not followed. Nothing for a missing file."""
     if not path.is_file():
@@ -557,7 +607,7 @@ def _create(layout: Layout) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     for name in ("objects/pack", "objects/info", "refs/ds", "info"):
         private_folder(temporary / name)
-    for name, text in (("HEAD", "ref: refs/heads/none\n"), ("config", _config_text(algorithm))):
+    for name, text in (("HEAD", "ref: refs/heads/none\n"), ("config", config_text(algorithm))):
         (temporary / name).write_text(text)
         (temporary / name).chmod(0o600)
     objects = temporary / "objects"
@@ -574,7 +624,8 @@ def _create(layout: Layout) -> None:
     sync_folder(layout.root)
 
 
-def _config_text(algorithm: str) -> str:
+def config_text(algorithm: str) -> str:
+    """The configuration of a repository of ours, byte for byte."""
     if algorithm == "sha256":
         return STORE_CONFIG.format(version=1) + SHA256_CONFIG
     return STORE_CONFIG.format(version=0)
@@ -606,7 +657,7 @@ def _check(store_git: Path) -> None:
             raise NotAStoreError(f"`{path}` is no file", hint=hint)
     if store_git.stat().st_mode & 0o077:
         raise NotAStoreError(f"`{store_git}` is open to others", hint=f"chmod 700 `{store_git}`")
-    if (store_git / "config").read_bytes() not in (_config_text("sha1").encode(), _config_text("sha256").encode()):
+    if (store_git / "config").read_bytes() not in (config_text("sha1").encode(), config_text("sha256").encode()):
         raise NotAStoreError(f"`{store_git / 'config'}` is not the configuration that dstui writes", hint=hint)
     for name in FOREIGN_NAMES:
         if os.path.lexists(store_git / name):

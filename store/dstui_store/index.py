@@ -306,7 +306,7 @@ class _Writer:
 
     def take(self, ref: str, entry: LogEntry) -> None:
         try:
-            line = _line_of(entry)
+            line = line_of(entry)
             if not line:
                 return
             data = parse_line(line)
@@ -467,7 +467,7 @@ def _read_chain(git: Git, tip: str, old: str | None) -> _Chain:
     return chain
 
 
-def _line_of(entry: LogEntry) -> str:
+def line_of(entry: LogEntry) -> str:
     """The JSON line of an entry; empty for the first one of a log.
 
     Raises:

@@ -92,6 +92,11 @@ class Layout:
         """Who this clone on this machine is, and its last run number."""
         return self.root / "writer" / machine_id()
 
+    @cached_property
+    def share_file(self) -> Path:
+        """What the user agreed to share, and with whom."""
+        return self.root / "share.json"
+
     def alive(self, run: str) -> Path:
         """The file whose lock says that a run's keeper lives."""
         folder = self.live if self.root == self.local else self.local / "live"

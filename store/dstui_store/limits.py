@@ -29,6 +29,12 @@ MAX_SYNC_BYTES = 256 << 20
 MAX_WRITERS = 1_000
 """Writers of one store."""
 
+MAX_FETCH_BYTES = 4 << 30
+"""Size of one file that a fetch may write."""
+
+MAX_ADVERTISED_BYTES = 1 << 20
+"""Size of all names that a remote answers with, asked for its logs."""
+
 MAX_JSON_BYTES = 1 << 20
 """Size of one JSON file."""
 

@@ -207,8 +207,8 @@ class Store(RunReading):
                         recovered.append(record)
         sweep_stagings(self.layout.quarantine)
         live.sweep(self.layout)
-        if list(self.layout.store_git.glob("refs/ds/*/*.lock")):
-            with contextlib.suppress(LockedError), self._locked():
+        if self.git.leftover_locks():
+            with contextlib.suppress(LockedError), self.locked():
                 self.git.remove_leftover_locks()
         return recovered
 
@@ -221,7 +221,7 @@ class Store(RunReading):
         now = time.time()
         writer = self.writer()
         line = {"op": op, "run": run, "time": now, "writer": writer, **values}
-        with self.git.staging() as staging, self._locked() as lock:
+        with self.git.staging() as staging, self.locked() as lock:
             ref = f"refs/ds/p/{writer}"
             tip, tree = self._tip(ref, staging)
             new = commit.stage_operation(staging, line, tree, tip, self._author(), now)
@@ -306,7 +306,7 @@ class Store(RunReading):
         data = live.read_json(self.layout.writer_file)
         if data.get("inode") == self.git.layout.store_git.stat().st_ino and isinstance(data.get("writer"), str):
             return str(data["writer"])
-        with self._locked():
+        with self.locked():
             return str(self._new_writer()["writer"])
 
     # --- inside ---
@@ -331,7 +331,7 @@ class Store(RunReading):
 
     def _next_number(self, writer: str) -> int:
         """The next run number of a writer; a number is never given twice, even after a power cut."""
-        with self._locked():
+        with self.locked():
             given = bool(os.environ.get("DSTUI_WRITER"))
             # A given writer may move from machine to machine, and its numbers with it.
             path = self.layout.writer_file.with_name(f"given-{writer}") if given else self.layout.writer_file
@@ -361,7 +361,7 @@ class Store(RunReading):
         staging.publish()
         record = content.record.replace(commit=run_commit)
         ref = f"refs/ds/p/{self.writer()}"
-        with self._locked() as lock:
+        with self.locked() as lock:
             tip, _ = self._tip(ref, staging)
             entry = commit.stage_log_entry(staging, record, run_commit, tree, tip, author)
             staging.publish()
@@ -381,7 +381,7 @@ class Store(RunReading):
         return f"{user} <{self.writer()}@dstui>"
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[int]:
+    def locked(self) -> Iterator[int]:
         """Holds the store's lock; yields its descriptor, for git to inherit."""
         private_local(self.layout)
         try:

@@ -396,7 +396,7 @@ def test_a_ref_moves_only_from_where_it_was_believed_to_be(store: Store) -> None
     assert second.commit is not None
     ref = f"refs/ds/p/{store.writer()}"
     tip = store.git.read_ref(ref)
-    with store._locked() as lock, pytest.raises(GitError):
+    with store.locked() as lock, pytest.raises(GitError):
         store.git.update_ref(ref, first.commit, second.commit, lock)
     assert store.git.read_ref(ref) == tip
 
