@@ -19,13 +19,22 @@ from dstui.units import parse_bytes, parse_duration
 
 PROJECT_FILE = "dstui.toml"
 
-Value = str | int | float | bool
+Value = str | int | float | bool | tuple[str, ...]
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise UsageError("it must be a text")
     return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of texts; in the environment they are apart by `:`."""
+    if isinstance(value, str):
+        return tuple(part for part in value.split(os.pathsep) if part)
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise UsageError("it must be a list of texts")
+    return tuple(value)
 
 
 def _choice(*choices: str) -> Callable[[object], str]:
@@ -82,6 +91,20 @@ SETTINGS = {
         ),
         Setting(
             "run.grace", 30.0, _seconds, "time between a stop request and the kill that follows it", 'grace = "30s"'
+        ),
+        Setting(
+            "data.paths",
+            (),
+            _texts,
+            "files and folders that every run reads, as if given by `--data`",
+            'paths = ["data/train.csv"]',
+        ),
+        Setting(
+            "data.hash_max",
+            256 << 20,
+            _size,
+            "other files that a script opens are hashed up to this size",
+            'hash_max = "256M"',
         ),
         Setting(
             "capture.stdout",

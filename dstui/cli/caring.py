@@ -79,6 +79,10 @@ def doctor(as_json: Json = False) -> None:
     raise typer.Exit(1 if any(check.verdict == "bad" for check in checks) else 0)
 
 
+def _setting_text(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
 @app.command()
 def config(
     key: Annotated[str | None, typer.Argument(metavar="KEY", help="One setting; default: all of them.")] = None,
@@ -98,9 +102,11 @@ def config(
         if as_json:
             write_json({"key": key, "value": origin.value, "source": origin.source})
         else:
-            write_line(str(origin.value))
+            write_line(_setting_text(origin.value))
         return
-    rows = [(setting.key, str(origin.value), origin.source, setting.help) for setting, origin in settings.items()]
+    rows = [
+        (setting.key, _setting_text(origin.value), origin.source, setting.help) for setting, origin in settings.items()
+    ]
     if as_json:
         write_json([{"key": row[0], "value": settings[row[0]], "source": row[2], "help": row[3]} for row in rows])
         return

@@ -34,6 +34,10 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Sets DSTUI_SEED and PYTHONHASHSEED for the command.")] = None,
     time: Annotated[str | None, typer.Option(metavar="2h", help="End the command after this long.")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="PATH", help="A file or folder it reads, kept by hash; may be given again."),
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Never share this run: it stays in this clone.")] = False,
     no_capture: Annotated[bool, typer.Option("--no-capture", help="Take no metrics from printed numbers.")] = False,
 ) -> None:
@@ -53,6 +57,8 @@ def run(
             params=dict(parse_assignment(item) for item in param or []),
             seed=seed,
             private=private,
+            data=[*((path, "option") for path in data or []), *((path, "setting") for path in settings["data.paths"])],
+            hash_max_bytes=settings["data.hash_max"],
             capture_stdout=not no_capture and settings["capture.stdout"] == "auto",
             time_limit_seconds=None if time is None else parse_duration(time),
             grace_seconds=settings["run.grace"],

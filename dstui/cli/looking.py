@@ -11,7 +11,7 @@ import typer
 from dstui.cli.app import Csv, Json, Latex, Markdown, Run, app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dstui.cli.output import Column, Table
     from dstui.sdk import LogLine, LogParser, RunDetail, RunDifference, RunView
@@ -21,6 +21,9 @@ TERMINAL_ROWS = 50
 
 LOOKED_AT = 1_000
 """Runs that decide which params and metrics become columns."""
+
+SHOWN_DATA = 20
+"""Files that `ds show` lists; `--json` has them all."""
 
 SHOWN_METRICS, SHOWN_PARAMS = 3, 4
 """Columns of each kind when none are asked for."""
@@ -253,7 +256,11 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
         ("note", view.notes or None),
         ("code", _code(code)),
         *(("skipped", f"{item.get('path')}: {item.get('reason')}") for item in detail.skipped[:10]),
-        ("python", (detail.environment.get("python") or {}).get("executable")),
+        *_environment_fields(detail.environment),
+        *(
+            ("data" if place == 0 else "", _data_text(item))
+            for place, item in enumerate((detail.data.get("inputs") or [])[:SHOWN_DATA])
+        ),
         *(
             ("config" if place == 0 else "", f"{key} = {value}")
             for place, (key, value) in enumerate(detail.config.items())
@@ -262,6 +269,34 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
         *(("problem", problem) for problem in detail.problems),
     ]
     return [(label, value) for label, value in fields if value is not None]
+
+
+def _environment_fields(environment: Mapping[str, Any]) -> list[tuple[str, object]]:
+    python, packages = environment.get("python") or {}, environment.get("packages")
+    words = [str(python[key]) for key in ("executable", "version") if python.get(key)]
+    if packages is not None:
+        words.append(f"{len(packages)} packages")
+    editable = ", ".join(
+        f"{item.get('name')} {str(item.get('commit'))[:7] if item.get('commit') else 'without a commit'}"
+        + (" edited" if item.get("dirty") else "")
+        for item in environment.get("editable") or []
+        if not item.get("in_project")
+    )
+    return [("python", "  ".join(words) or None), ("editable", editable or None)]
+
+
+def _data_text(item: Mapping[str, Any]) -> str:
+    from dstui.units import format_bytes
+
+    words = [str(item.get("path"))]
+    if isinstance(item.get("files"), int):
+        words.append(f"{item['files']:,} files")
+    if isinstance(item.get("size"), int):
+        words.append(format_bytes(item["size"]))
+    words.append(str(item.get("sha256"))[:12] if item.get("sha256") else str(item.get("reason")))
+    if item.get("unstable"):
+        words.append("changed during the run")
+    return "  ".join(words)
 
 
 def _state(detail: RunDetail) -> str:

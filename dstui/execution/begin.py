@@ -34,6 +34,8 @@ def main() -> int:
                 name=options.name,
                 experiment=options.experiment or settings["run.experiment"],
                 tags=options.tag,
+                data=[(path, "setting") for path in settings["data.paths"]],
+                hash_max_bytes=settings["data.hash_max"],
                 log_max_bytes=settings["run.log_max"],
                 grace_seconds=settings["run.grace"],
             )

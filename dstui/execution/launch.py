@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dstui.errors import LaunchError
-from dstui.execution import command, machine
+from dstui.execution import command, inputs, interpreter
+from dstui.execution.background import Background
 from dstui.execution.front import FrontResult, follow, start_keeper, start_watcher
 from dstui_store import Masker, Snapshot, StoreError, flatten, new_run_id
 
@@ -36,6 +37,8 @@ class Request:
         words: the command as typed.
         params: of `-p`, over those that the command line itself spells out.
         private: never shared with anyone.
+        data: files, folders and URLs that the command reads, each with what named it: `option` or `setting`.
+        hash_max_bytes: other files that the script opens are hashed up to this size.
         capture_stdout: take printed numbers for metrics.
         time_limit_seconds: end the command after this long, None = never.
     """
@@ -48,6 +51,8 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     private: bool = False
+    data: Sequence[tuple[str, str]] = ()
+    hash_max_bytes: int = 256 << 20
     capture_stdout: bool = True
     time_limit_seconds: float | None = None
     grace_seconds: float = 30.0
@@ -77,11 +82,15 @@ def run(store: Store, request: Request, cwd: Path, environment: Mapping[str, str
         StoreError: the store could not be written; nothing was started.
     """
     resolved = command.resolve(request.words, cwd, environment)
+    data = inputs.given(request.data, cwd, store.layout.project)
     snapshot = take_snapshot(store)
     masker = Masker(environment)
-    new = store.begin(new_run_id(), launch_record(request, cwd, environment, resolved, snapshot, masker))
+    background = _background(store, request, cwd, environment, resolved)
+    record = launch_record(request, cwd, environment, resolved, snapshot, masker, background.described)
+    new = store.begin(new_run_id(), record)
+    background.begin(new.folder, new.id, data, record["created_at"])
     say(_headline(new, resolved, snapshot))
-    committed = _Commit(store, new.id, masker)
+    committed = _Commit(store, new.id, masker, background, say)
     try:
         keeper = start_keeper(
             new.folder,
@@ -91,6 +100,8 @@ def run(store: Store, request: Request, cwd: Path, environment: Mapping[str, str
             clerk=clerk_command(cwd, new.id),
             alive=new.alive,
         )
+        # Only now: signals are held back from here on until the front sees to them.
+        background.start()
         front = follow(
             keeper.socket,
             new.folder,
@@ -113,9 +124,15 @@ def watch(store: Store, pid: int, request: Request, cwd: Path, environment: Mapp
         LaunchError: its keeper could not be started; nothing is recorded.
         StoreError: the store could not be written.
     """
+    data = inputs.given(request.data, cwd, store.layout.project)
     snapshot = take_snapshot(store)
     resolved = command.Command(tuple(request.words), Path(request.words[0]) if request.words else None)
-    new = store.begin(new_run_id(), launch_record(request, cwd, environment, resolved, snapshot, Masker(environment)))
+    # What takes time is left to the clerk: the process waits for us.
+    background = _background(store, request, cwd, environment, resolved)
+    masker = Masker(environment)
+    record = launch_record(request, cwd, environment, resolved, snapshot, masker, background.described)
+    new = store.begin(new_run_id(), record)
+    background.begin(new.folder, new.id, data, record["created_at"])
     try:
         start_watcher(
             new.folder,
@@ -133,16 +150,27 @@ def watch(store: Store, pid: int, request: Request, cwd: Path, environment: Mapp
 class _Commit:
     """Commits a run once its keeper has left, and remembers how that went."""
 
-    def __init__(self, store: Store, run: str, masker: Masker) -> None:
+    def __init__(self, store: Store, run: str, masker: Masker, background: Background, say: Say) -> None:
         self._store, self._run, self._masker = store, run, masker
+        self._background, self._say = background, say
         self.record: RunRecord | None = None
         self.problem: StoreError | None = None
 
     def when_ended(self, front: FrontResult) -> None:  # every end is committed
+        self._background.finish()
+        if self._background.problem is not None:
+            self._say(self._background.problem)
         try:
             self.record = self._store.commit_ended(self._run, self._masker, wait_seconds=LEAVING_SECONDS)
         except StoreError as error:
             self.problem = error
+
+
+def _background(
+    store: Store, request: Request, cwd: Path, environment: Mapping[str, str], resolved: command.Command
+) -> Background:
+    python = interpreter.of_command(resolved, cwd, environment)
+    return Background(store.layout, environment, python, cwd, request.hash_max_bytes)
 
 
 def clerk_command(cwd: Path, run: str) -> list[str]:
@@ -165,6 +193,7 @@ def launch_record(
     resolved: command.Command,
     snapshot: Snapshot,
     masker: Masker,
+    described: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of `launch.json` but for number and writer."""
     config = {**command.parameters(request.words), **flatten(dict(request.params))}
@@ -189,7 +218,7 @@ def launch_record(
         "private": request.private,
         "code": snapshot.to_json(),
         "skipped": [{"path": item.path, "size": item.size, "reason": item.reason} for item in snapshot.skipped],
-        "environment": machine.describe(environment, resolved.python),
+        "environment": described,
         "python": None if resolved.python is None else str(resolved.python),
         "log_max_bytes": request.log_max_bytes,
         "capture_stdout": request.capture_stdout,

@@ -116,7 +116,7 @@ class Project:
         """A run with all that is known of it; what cannot be read is named, the rest is there."""
         view = self.run(name)
         run, problems = view.record.id, []
-        parts: dict[str, Any] = {"meta": {}, "environment": {}, "config": dict(view.config), "skipped": []}
+        parts: dict[str, Any] = {"meta": {}, "environment": {}, "config": dict(view.config), "skipped": [], "data": {}}
         for part in parts:
             try:
                 parts[part] = getattr(self.store, part)(run)

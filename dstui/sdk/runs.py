@@ -152,6 +152,7 @@ class RunDetail:
         environment: `env.json`.
         config: every param, those too many for a listing included.
         skipped: files that the snapshot left out: `{"path", "size", "reason"}`.
+        data: `data.json`: the files that it was given or opened; empty when there are none.
         problems: what could not be read, one sentence each; the rest is shown all the same.
         where: for a running run of another machine, where and when it was last seen; else None.
     """
@@ -161,6 +162,7 @@ class RunDetail:
     environment: Mapping[str, Any]
     config: Mapping[str, Any]
     skipped: list[dict[str, Any]]
+    data: Mapping[str, Any]
     problems: list[SafeText]
     where: SafeText | None
 
@@ -175,7 +177,7 @@ class RunDetail:
             "notes": self.view.record.notes,
             "environment": dict(self.environment),
             "artifacts": None,
-            "data": None,
+            "data": self.data.get("inputs"),
             "sources": None,
             "reproduction": None,
             "attempts": None,
