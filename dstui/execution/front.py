@@ -356,6 +356,8 @@ class _Front:
         self._started = True
         self._begun = time.monotonic()
         self._has_keys = event["terminal"]
+        # Before any output is shown: what answers a prompt must not be echoed by a terminal that is still in line mode.
+        self._take_terminal()
         if self._viewer:
             self._pump.start(event["segment"], event["segment_start"], self._tail_bytes)
         else:
