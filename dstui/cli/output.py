@@ -181,6 +181,28 @@ def write_json_line(value: object) -> None:
     _emit(render_json(value) + "\n")
 
 
+def write_frame(parts: Iterable[Table | Iterable[tuple[str, object]]], above: int) -> int:
+    """Write tables and fields one below the other, on a terminal over what the call before has written.
+
+    Args:
+        parts: each a table, or labels and values.
+        above: what the call before returned, 0 for the first.
+
+    Returns:
+        How many lines now stand there.
+    """
+    out = terminal()
+    texts = [render_table(part, out)[0] if isinstance(part, Table) else render_fields(part, out) for part in parts]
+    lines = "".join(texts).splitlines(keepends=True)
+    if out.width is None or os.environ.get("TERM") == "dumb":
+        _emit("".join(lines) if above == 0 else "".join(["\n", *lines]))
+    else:
+        # What has scrolled out of the screen cannot be written over.
+        lines = lines[: max(1, shutil.get_terminal_size().lines - 1)]
+        _emit("".join([f"\x1b[{above}F\x1b[J" if above else "", *lines]))
+    return len(lines)
+
+
 def write_bytes(data: bytes) -> None:
     """Write exact bytes, never to a terminal.
 

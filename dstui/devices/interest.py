@@ -115,13 +115,14 @@ class Meeting:
         finally:
             os.close(descriptor)
 
-    def add_run(self, run: str, live: Path, *, start: bool = True) -> None:
+    def add_run(self, run: str, live: Path, *, start: bool = True, wait: bool = True) -> None:
         """Have a run sampled until it ends, whoever dies meanwhile.
 
         Args:
             run: its id.
             live: its live folder.
             start: start a sampler when none runs.
+            wait: until it is there, or has failed.
 
         Raises:
             DeviceError: it could not be said, or the sampler not be started.
@@ -132,10 +133,13 @@ class Meeting:
         except OSError as error:
             raise DeviceError(f"Cannot write `{self.runs}`: {error.strerror}", hint="free some space") from error
         if start:
-            self.start()
+            self.start(wait=wait)
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         """Start a sampler if none runs; it is there when this returns.
+
+        Args:
+            wait: False for a process that is about to end.
 
         Raises:
             DeviceError: it could not be started.
@@ -154,7 +158,7 @@ class Meeting:
                 setsigmask=(),
                 setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
             )
-            _, status = os.waitpid(starter, 0)
+            status = os.waitpid(starter, 0)[1] if wait else 0
         except OSError as error:
             raise DeviceError(f"The sampler could not be started: {error.strerror}", hint="`ds doctor`") from error
         if status:

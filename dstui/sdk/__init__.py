@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dstui.sdk.differences import RunDifference as RunDifference
     from dstui.sdk.doctor import Check as Check
     from dstui.sdk.doctor import examine as examine
+    from dstui.sdk.monitoring import machine_json as machine_json
+    from dstui.sdk.monitoring import system_lines as system_lines
+    from dstui.sdk.monitoring import watch_machine as watch_machine
     from dstui.sdk.project import Project as Project
     from dstui.sdk.project import init_project as init_project
     from dstui.sdk.project import open_project as open_project
@@ -44,9 +47,12 @@ _HOME_OF = {
     "end_like": "dstui.execution.front",
     "examine": "dstui.sdk.doctor",
     "init_project": "dstui.sdk.project",
+    "machine_json": "dstui.sdk.monitoring",
     "open_project": "dstui.sdk.project",
     "parse_assignment": "dstui.execution.command",
     "read_status": "dstui.sdk.status",
+    "system_lines": "dstui.sdk.monitoring",
+    "watch_machine": "dstui.sdk.monitoring",
     "open_store": "dstui.sdk.project",
 }
 
