@@ -1,4 +1,4 @@
-"""Commands that read: ls, show, logs, metrics, diff."""
+"""Commands that read: ls, show, logs, metrics."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import typer
 from dstui.cli.app import Csv, Json, Latex, Markdown, Run, app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from dstui.cli.output import Column, Table
-    from dstui.sdk import LogLine, LogParser, RunDetail, RunDifference, RunView
+    from dstui.cli.output import Table
+    from dstui.sdk import LogLine, LogParser, RunDetail, RunView
 
 TERMINAL_ROWS = 50
 """Runs that `ds ls` shows on a terminal when no limit is given."""
@@ -139,31 +139,6 @@ def metrics(
         write_json({name: {part: getattr(item, part).tolist() for part in names} for name, item in series.items()})
     else:
         write_table(_points_table(series), form)
-
-
-@app.command()
-def diff(
-    first: Run,
-    second: Run,
-    code: Annotated[bool, typer.Option("--code", help="Only the code, as a unified diff.")] = False,
-    config: Annotated[bool, typer.Option("--config", help="Only the params.")] = False,
-    env: Annotated[bool, typer.Option("--env", help="Only the environment.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Tell what differs between two runs: params, metrics, environment, code."""
-    from dstui.cli.output import write_diff, write_json
-    from dstui.sdk import open_project
-
-    with open_project() as project:
-        one, two = project.run(first), project.run(second)
-        found = project.diff(first, second)
-    if as_json:
-        write_json(found.to_json())
-    elif code:
-        write_diff(found.patch)
-    else:
-        parts = {"config": config, "environment": env}
-        _write_difference(one, two, found, [name for name, wanted in parts.items() if wanted])
 
 
 def runs_table(views: Sequence[RunView], names: Sequence[str] = ()) -> Table:
@@ -355,66 +330,3 @@ def _points_table(series: dict[str, Any]) -> Table:
         for point in zip(item.step.tolist(), item.time.tolist(), item.value.tolist(), strict=True)
     ]
     return Table(columns, rows)
-
-
-def _write_difference(one: RunView, two: RunView, found: RunDifference, only: Sequence[str]) -> None:
-    from dstui.cli.output import Styled, write_line, write_table
-
-    if not only:
-        for mark, view in (("A", one), ("B", two)):
-            write_line(Styled(mark, "bold"), f"  {view.number}  ", view.id, "  ", view.name, "  ", view.state)
-    sections = {"config": found.config, "metrics": found.metrics, "environment": found.environment}
-    for title, differences in sections.items():
-        if only and title not in only:
-            continue
-        write_line()
-        if not differences:
-            write_line(Styled(title, "bold"), "  the same")
-            continue
-        write_table(_difference_table(title, differences))
-    if not only:
-        write_line()
-        _write_files(found)
-
-
-def _difference_table(title: str, differences: Iterable[Any]) -> Table:
-    from dstui.cli.output import Table
-    from dstui.units import format_number
-
-    rows = [
-        (item.key, item.before, item.after, _change(item.before, item.after, format_number)) for item in differences
-    ]
-    columns = _difference_columns(title)
-    if all(row[3] is None for row in rows):
-        return Table(columns[:3], [row[:3] for row in rows])
-    return Table(columns, rows)
-
-
-def _difference_columns(title: str) -> list[Column]:
-    from dstui.cli.output import Column
-
-    return [
-        Column(title, importance=9, minimum=12),
-        Column("A", right=True, importance=8, minimum=8),
-        Column("B", right=True, importance=8, minimum=8),
-        Column("change", right=True, importance=3),
-    ]
-
-
-def _change(before: Any, after: Any, show: Any) -> str | None:
-    numbers = isinstance(before, int | float) and isinstance(after, int | float)
-    if not numbers or isinstance(before, bool) or isinstance(after, bool):
-        return None
-    return f"{'+' if after >= before else ''}{show(after - before)}"
-
-
-def _write_files(found: RunDifference) -> None:
-    from dstui.cli.output import Column, Styled, Table, write_line, write_table
-
-    if found.same_code:
-        write_line(Styled("code", "bold"), "  the same")
-        return
-    rows = [(item.path, item.kind, item.added_lines, item.removed_lines) for item in found.files]
-    columns = [Column("code", minimum=12), Column(""), Column("+", right=True), Column("-", right=True)]
-    write_table(Table(columns, rows))
-    write_line(Styled("--code shows the lines", "dim"))

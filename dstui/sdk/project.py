@@ -177,18 +177,39 @@ class Project:
 
         one, two = self.resolve(first), self.resolve(second)
         before, after = self.store.record(one), self.store.record(two)
+        environments = self.store.environment(one), self.store.environment(two)
+        unknown: dict[str, str] = {}
         trees = self.store.code_tree(one), self.store.code_tree(two)
-        patch = self.store.code_diff(*trees)
+        try:
+            patch = self.store.code_diff(*trees)
+        except StoreError as error:
+            patch, unknown["code"] = b"", error.message
+        if missing := [mark for mark, tree in zip("AB", trees, strict=True) if tree is None]:
+            unknown["code"] = f"not stored for {' and '.join(missing)}"
+        data, unknown_data = differences.data_between(self.store.data(one), self.store.data(two))
+        if unknown_data is not None:
+            unknown["data"] = unknown_data
+        lists = [environment.get("packages") for environment in environments]
+        if missing := [mark for mark, found in zip("AB", lists, strict=True) if not isinstance(found, dict)]:
+            unknown["packages"] = f"not known for {' and '.join(missing)}"
+        commands = self._command(before), self._command(after)
         return differences.RunDifference(
+            command=None if commands[0] == commands[1] else differences.Difference("command", *commands),
             config=differences.between(self.store.config(one), self.store.config(two)),
             metrics=differences.between(_last_values(before), _last_values(after)),
-            environment=differences.between(
-                differences.flat(self.store.environment(one)), differences.flat(self.store.environment(two))
-            ),
+            packages=differences.packages_between(*environments),
+            environment=differences.environment_between(*environments),
+            data=data,
             files=differences.file_changes(patch),
             patch=patch,
             same_code=trees[0] == trees[1],
+            unknown=unknown,
         )
+
+    def _command(self, record: RunRecord) -> tuple[str, ...]:
+        """The whole command of a run; a listing has it cut."""
+        words = self.store.meta(record.id).get("command") if record.more else None
+        return tuple(map(str, words)) if isinstance(words, list) else record.command
 
     # --- acting ---
 
