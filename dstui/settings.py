@@ -93,6 +93,13 @@ SETTINGS = {
             "run.grace", 30.0, _seconds, "time between a stop request and the kill that follows it", 'grace = "30s"'
         ),
         Setting(
+            "capture.system",
+            "auto",
+            _choice("auto", "off"),
+            "load of the run's processes, of its GPUs and of the machine, each second",
+            'system = "off"',
+        ),
+        Setting(
             "data.paths",
             (),
             _texts,

@@ -60,6 +60,7 @@ def run(
             data=[*((path, "option") for path in data or []), *((path, "setting") for path in settings["data.paths"])],
             hash_max_bytes=settings["data.hash_max"],
             capture_stdout=not no_capture and settings["capture.stdout"] == "auto",
+            sample=not no_capture and settings["capture.system"] == "auto",
             time_limit_seconds=None if time is None else parse_duration(time),
             grace_seconds=settings["run.grace"],
             log_max_bytes=settings["run.log_max"],

@@ -146,7 +146,7 @@ class Meeting:
         """
         if self.is_sampled():
             return
-        program = [sys.executable, "-P", "-m", "dstui.devices.sampler", str(self.folder)]
+        program = [sys.executable, "-E", "-P", "-m", "dstui.devices.sampler", str(self.folder)]
         nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
         try:
             starter = os.posix_spawn(

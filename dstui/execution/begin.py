@@ -36,6 +36,7 @@ def main() -> int:
                 tags=options.tag,
                 data=[(path, "setting") for path in settings["data.paths"]],
                 hash_max_bytes=settings["data.hash_max"],
+                sample=settings["capture.system"] == "auto",
                 log_max_bytes=settings["run.log_max"],
                 grace_seconds=settings["run.grace"],
             )

@@ -17,6 +17,7 @@ from dstui.errors import LaunchError
 from dstui.execution import command, inputs, interpreter
 from dstui.execution.background import Background
 from dstui.execution.front import FrontResult, follow, start_keeper, start_watcher
+from dstui.execution.sampling import Sampling
 from dstui_store import Masker, Snapshot, StoreError, flatten, new_run_id
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Request:
         data: files, folders and URLs that the command reads, each with what named it: `option` or `setting`.
         hash_max_bytes: other files that the script opens are hashed up to this size.
         capture_stdout: take printed numbers for metrics.
+        sample: record the load of its processes, of the GPUs and of the machine.
         time_limit_seconds: end the command after this long, None = never.
     """
 
@@ -54,6 +56,7 @@ class Request:
     data: Sequence[tuple[str, str]] = ()
     hash_max_bytes: int = 256 << 20
     capture_stdout: bool = True
+    sample: bool = True
     time_limit_seconds: float | None = None
     grace_seconds: float = 30.0
     log_max_bytes: int = 1 << 30
@@ -91,6 +94,7 @@ def run(store: Store, request: Request, cwd: Path, environment: Mapping[str, str
     background.begin(new.folder, new.id, data, record["created_at"])
     say(_headline(new, resolved, snapshot))
     committed = _Commit(store, new.id, masker, background, say)
+    sampling = Sampling(new.id, new.folder, environment, wanted=request.sample)
     try:
         keeper = start_keeper(
             new.folder,
@@ -107,11 +111,16 @@ def run(store: Store, request: Request, cwd: Path, environment: Mapping[str, str
             new.folder,
             name=new.id[:5],
             stop_on_hangup=request.stop_on_hangup,
+            on_start=sampling.soon,
             on_exit=committed.when_ended,
         )
     except LaunchError:
         store.cancel(new.id)
         raise
+    finally:
+        sampling.cancel()
+    if front.outcome == "detached":
+        sampling.at_once()
     if front.outcome == "lost":
         committed.when_ended(front)
     return Outcome(front, committed.record, committed.problem)
@@ -144,6 +153,8 @@ def watch(store: Store, pid: int, request: Request, cwd: Path, environment: Mapp
     except LaunchError:
         store.cancel(new.id)
         raise
+    # The process that is watched waits for us.
+    Sampling(new.id, new.folder, environment, wanted=request.sample).at_once(wait=False)
     return new
 
 
