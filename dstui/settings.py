@@ -113,12 +113,25 @@ SETTINGS = {
             "other files that a script opens are hashed up to this size",
             'hash_max = "256M"',
         ),
+        *(
+            Setting(f"capture.{name}", "auto", _choice("auto", "off"), text, f'{name} = "off"')
+            for name, text in (
+                ("hook", "look into the command's Python processes; off turns off the next five, and wandb"),
+                ("params", "settings of argparse and its kin, of Hydra"),
+                ("seeds", "seeds of random, NumPy and PyTorch"),
+                ("opens", "names of the files that the script reads"),
+                ("tensorboard", "what the script logs to TensorBoard"),
+                ("mlflow", "what it logs to MLflow"),
+                ("files", "metrics in event files, CSV and JSON lines that it writes"),
+                ("stdout", "numbers printed as key=value"),
+            )
+        ),
         Setting(
-            "capture.stdout",
-            "auto",
-            _choice("auto", "off"),
-            "take numbers printed as key=value for metrics",
-            'stdout = "off"',
+            "capture.wandb",
+            "replace",
+            _choice("replace", "both", "off"),
+            "what the script logs to wandb: recorded here and not sent, both, or not looked at",
+            'wandb = "both"',
         ),
     )
 }

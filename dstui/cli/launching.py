@@ -39,11 +39,13 @@ def run(
         typer.Option("--data", metavar="PATH", help="A file or folder it reads, kept by hash; may be given again."),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Never share this run: it stays in this clone.")] = False,
-    no_capture: Annotated[bool, typer.Option("--no-capture", help="Take no metrics from printed numbers.")] = False,
+    no_capture: Annotated[
+        bool, typer.Option("--no-capture", help="Record only what the script logs to dstui.")
+    ] = False,
 ) -> None:
     """Run a command and keep it as one run."""
     from dstui.cli.diagnostics import say
-    from dstui.sdk import Request, end_like, open_project, parse_assignment
+    from dstui.sdk import Request, capture_of, end_like, open_project, parse_assignment
     from dstui.units import parse_duration
 
     with open_project(create=True) as project:
@@ -59,7 +61,7 @@ def run(
             private=private,
             data=[*((path, "option") for path in data or []), *((path, "setting") for path in settings["data.paths"])],
             hash_max_bytes=settings["data.hash_max"],
-            capture_stdout=not no_capture and settings["capture.stdout"] == "auto",
+            capture=capture_of(settings, os.environ, off=no_capture),
             sample=not no_capture and settings["capture.system"] == "auto",
             time_limit_seconds=None if time is None else parse_duration(time),
             grace_seconds=settings["run.grace"],

@@ -11,7 +11,7 @@ import typer
 from dstui.cli.app import Csv, Json, Latex, Markdown, Run, app
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dstui.cli.output import Table
     from dstui.sdk import LogLine, LogParser, RunDetail, RunView
@@ -21,6 +21,18 @@ TERMINAL_ROWS = 50
 
 LOOKED_AT = 1_000
 """Runs that decide which params and metrics become columns."""
+
+SHOWN_NAMES = 6
+"""Names and sentences shown of a list; `--json` has all."""
+
+SOURCES = {
+    "log": "dstui.log",
+    "hook:tensorboard": "TensorBoard",
+    "hook:wandb": "wandb",
+    "hook:mlflow": "MLflow",
+    "stdout": "its output",
+}
+"""Sources of metrics in words; a file is named as it is."""
 
 SHOWN_DATA = 20
 """Files that `ds show` lists; `--json` has them all."""
@@ -240,10 +252,33 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
             ("config" if place == 0 else "", f"{key} = {value}")
             for place, (key, value) in enumerate(detail.config.items())
         ),
+        *_capture_fields(detail.meta),
         ("commit", record.commit),
         *(("problem", problem) for problem in detail.problems),
     ]
     return [(label, value) for label, value in fields if value is not None]
+
+
+def _capture_fields(meta: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Where metrics and seeds come from, and what could not be seen."""
+    sources: dict[str, list[str]] = {}
+    for name, source in (meta.get("sources") or {}).items():
+        sources.setdefault(str(source), []).append(str(name))
+    if set(sources) - {"log"}:
+        for place, (source, names) in enumerate(sources.items()):
+            shown = ", ".join(names[:SHOWN_NAMES]) + (
+                f" and {len(names) - SHOWN_NAMES} more" * (len(names) > SHOWN_NAMES)
+            )
+            yield "metrics" if place == 0 else "", f"{shown} from {SOURCES.get(source, source)}"
+    if seeds := meta.get("seeds"):
+        yield "seeds", ", ".join(f"{generator} {seed}" for generator, seed in seeds.items())
+    capture = meta.get("capture") or {}
+    if kinds := capture.get("uncounted"):
+        yield "not kept", ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    if capture.get("why"):
+        yield "no hook", f"settings and loggers were not seen: {capture['why']}"
+    for complaint in (capture.get("complaints") or [])[:SHOWN_NAMES]:
+        yield "hook", complaint
 
 
 def _environment_fields(environment: Mapping[str, Any]) -> list[tuple[str, object]]:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from dstui.errors import DstuiError
+from dstui.execution.capture import capture_of
 from dstui.execution.launch import Request, watch
 from dstui.settings import load
 from dstui_store import Store, StoreError
@@ -36,6 +37,7 @@ def main() -> int:
                 tags=options.tag,
                 data=[(path, "setting") for path in settings["data.paths"]],
                 hash_max_bytes=settings["data.hash_max"],
+                capture=capture_of(settings, os.environ),
                 sample=settings["capture.system"] == "auto",
                 log_max_bytes=settings["run.log_max"],
                 grace_seconds=settings["run.grace"],

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from dstui.errors import LaunchError
 from dstui.execution import command, inputs, interpreter
 from dstui.execution.background import Background
+from dstui.execution.capture import Capture
+from dstui.execution.capture import variables as capture_variables
 from dstui.execution.front import FrontResult, follow, start_keeper, start_watcher
 from dstui.execution.sampling import Sampling
 from dstui_store import Masker, Snapshot, StoreError, flatten, new_run_id
@@ -40,7 +42,7 @@ class Request:
         private: never shared with anyone.
         data: files, folders and URLs that the command reads, each with what named it: `option` or `setting`.
         hash_max_bytes: other files that the script opens are hashed up to this size.
-        capture_stdout: take printed numbers for metrics.
+        capture: what to take from the command besides what it logs itself.
         sample: record the load of its processes, of the GPUs and of the machine.
         time_limit_seconds: end the command after this long, None = never.
     """
@@ -55,7 +57,7 @@ class Request:
     private: bool = False
     data: Sequence[tuple[str, str]] = ()
     hash_max_bytes: int = 256 << 20
-    capture_stdout: bool = True
+    capture: Capture = field(default_factory=Capture)
     sample: bool = True
     time_limit_seconds: float | None = None
     grace_seconds: float = 30.0
@@ -99,7 +101,7 @@ def run(store: Store, request: Request, cwd: Path, environment: Mapping[str, str
         keeper = start_keeper(
             new.folder,
             list(resolved.argv),
-            script_environment(new, request, environment),
+            script_environment(store, new, request, environment),
             cwd,
             clerk=clerk_command(cwd, new.id),
             alive=new.alive,
@@ -146,7 +148,7 @@ def watch(store: Store, pid: int, request: Request, cwd: Path, environment: Mapp
         start_watcher(
             new.folder,
             pid,
-            script_environment(new, request, environment),
+            script_environment(store, new, request, environment),
             clerk=clerk_command(cwd, new.id),
             alive=new.alive,
         )
@@ -186,7 +188,8 @@ def _background(
 
 def clerk_command(cwd: Path, run: str) -> list[str]:
     """What the keeper becomes at the end when nobody is there to commit the run."""
-    return [sys.executable, "-m", "dstui.execution.clerk", str(cwd), run]
+    # Without the command's PYTHONPATH: the clerk is no process of the run.
+    return [sys.executable, "-E", "-m", "dstui.execution.clerk", str(cwd), run]
 
 
 def take_snapshot(store: Store) -> Snapshot:
@@ -207,7 +210,8 @@ def launch_record(
     described: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of `launch.json` but for number and writer."""
-    config = {**command.parameters(request.words), **flatten(dict(request.params))}
+    guessed, typed = command.parameters(request.words), flatten(dict(request.params))
+    config = {**guessed, **typed}
     if request.seed is not None:
         config.setdefault("seed", request.seed)
     return {
@@ -222,6 +226,7 @@ def launch_record(
         "host": socket.gethostname(),
         "created_at": time.time(),
         "config": masker.config(config),
+        "guessed": sorted(guessed.keys() - typed.keys()),
         "tags": sorted(set(request.tags)),
         "notes": masker.text(request.notes),
         "parent_run": environment.get("DSTUI_RUN_ID"),
@@ -232,21 +237,30 @@ def launch_record(
         "environment": described,
         "python": None if resolved.python is None else str(resolved.python),
         "log_max_bytes": request.log_max_bytes,
-        "capture_stdout": request.capture_stdout,
+        "capture": {
+            "hook": request.capture.hook,
+            "files": request.capture.files,
+            "stdout": request.capture.stdout,
+            "wandb": request.capture.wandb,
+        },
         "grace_seconds": request.grace_seconds,
         "time_limit_seconds": request.time_limit_seconds,
     }
 
 
-def script_environment(new: NewRun, request: Request, environment: Mapping[str, str]) -> dict[str, str]:
-    """What the command sees: the user's variables and ours; the params file is written here."""
+def script_environment(store: Store, new: NewRun, request: Request, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the command sees: the user's variables and ours; the params file is written here.
+
+    Raises:
+        LaunchError: the capture hook could not be put into the store.
+    """
     params = new.folder / "params.json"
     params.write_text(json.dumps(flatten(dict(request.params))))
     params.chmod(0o600)
     own = {"DSTUI_RUN_ID": new.id, "DSTUI_RUN_DIR": str(new.folder), "DSTUI_PARAMS_FILE": str(params)}
     if request.seed is not None:
         own |= {"DSTUI_SEED": str(request.seed), "PYTHONHASHSEED": str(request.seed)}
-    return {**environment, **own}
+    return {**environment, **own, **capture_variables(request.capture, store.layout.root, environment)}
 
 
 def _headline(new: NewRun, resolved: command.Command, snapshot: Snapshot) -> str:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING or __package__:
     from dstui.inside import child, processes
+    from dstui.inside.hooked import LOOK_SECONDS, Hooked
     from dstui.inside.output import OutputLog
     from dstui.inside.supervisor import Supervisor
     from dstui.inside.verdict import Interrupts, judge
 else:
     import child
     import processes
+    from hooked import LOOK_SECONDS, Hooked
     from output import OutputLog
     from supervisor import Supervisor
     from verdict import Interrupts, judge
@@ -77,6 +79,7 @@ class CommandSupervisor(Supervisor):
         self._like = like
         self._interrupts = Interrupts()
         self._metrics = Metrics(self)
+        self._hooked = Hooked(live.path, argv) if (live.launch.get("capture") or {}).get("hook") is True else None
         self._status = 0
         self._strays = 0
         self._suspended = False
@@ -105,6 +108,8 @@ class CommandSupervisor(Supervisor):
             os.close(self._like)
         self._started(self._child.pid)
         self.control.tell(self._greeting())
+        if self._hooked is not None:
+            self.alarm("hook", LOOK_SECONDS, self._look_for_hook)
         # It may have ended before there was anything to wake.
         self._on_child()
 
@@ -294,6 +299,10 @@ class CommandSupervisor(Supervisor):
         else:
             self.alarm("look", LOOK_AGAIN_SECONDS, self._look_for_strays)
 
+    def _look_for_hook(self) -> None:
+        if self._hooked is not None:
+            self._hooked.look(processes.family(os.getpid()))
+
     def _is_alone(self) -> bool:
         """Whether nothing is left of the command; as a subreaper we are the parent of all orphans."""
         if not self._is_subreaper:
@@ -370,6 +379,7 @@ class CommandSupervisor(Supervisor):
             "system_seconds": usage.ru_stime,
             "peak_rss_bytes": usage.ru_maxrss * 1024,
             "strays": self._strays,
+            "hook": None if self._hooked is None else self._hooked.verdict(),
         }
 
 

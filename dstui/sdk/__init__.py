@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dstui.execution.capture import capture_of as capture_of
     from dstui.execution.command import parse_assignment as parse_assignment
     from dstui.execution.front import end_like as end_like
     from dstui.execution.launch import Outcome as Outcome
@@ -43,6 +44,7 @@ _HOME_OF = {
     "SafeText": "dstui_store",
     "Status": "dstui.sdk.status",
     "StoreError": "dstui_store",
+    "capture_of": "dstui.execution.capture",
     "clean": "dstui_store",
     "end_like": "dstui.execution.front",
     "examine": "dstui.sdk.doctor",

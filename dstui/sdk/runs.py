@@ -178,7 +178,10 @@ class RunDetail:
             "environment": dict(self.environment),
             "artifacts": None,
             "data": self.data.get("inputs"),
-            "sources": None,
+            "sources": dict(self.meta.get("sources") or {}),
+            "origins": dict(self.meta.get("origins") or {}),
+            "seeds": dict(self.meta.get("seeds") or {}),
+            "capture": dict(self.meta.get("capture") or {}),
             "reproduction": None,
             "attempts": None,
         }

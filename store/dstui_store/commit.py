@@ -111,7 +111,7 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
         "origins": settings.origins,
         "sources": sources,
         "system": load,
-        **_heard(run),
+        **declared.heard_meta(run, end),
     }
     files["meta.json"] = _bounded("meta.json", {**meta, "errors": trouble}, trouble)
     record = record.replace(size_bytes=sum(map(len, files.values())) + sum(int(item["size"]) for item in artifacts))
@@ -178,22 +178,6 @@ def _metrics(
             files[name] = path.read_bytes()
         kept = [_keep(_pieces(path), layout, name, PARQUET_MEDIA) for name, path in compacted.full.items()]
     return dict(compacted.summary), dict(compacted.sources), kept
-
-
-def _heard(run: LiveRun) -> dict[str, Json]:
-    """What the capture hook saw, as keys of `meta.json`."""
-    heard = declared.heard(run)
-    return {
-        "seeds": heard.seeds,
-        "torch": heard.torch,
-        "capture": {
-            "processes": heard.processes,
-            "loggers": heard.loggers,
-            "uncounted": heard.uncounted,
-            "complaints": heard.complaints,
-            "why": run.exit.get("hook"),
-        },
-    }
 
 
 def _system(run: LiveRun, layout: Layout, files: dict[str, bytes], trouble: list[str]) -> dict[str, Json] | None:

@@ -124,6 +124,22 @@ def heard(run: LiveRun) -> Heard:
     return Heard(processes, found.seeds, found.torch, found.loggers, found.uncounted, found.complaints)
 
 
+def heard_meta(run: LiveRun, end: Mapping[str, Json]) -> dict[str, Json]:
+    """What the hook saw, as keys of `meta.json`; `end` is the content of `exit.json`."""
+    found = heard(run)
+    return {
+        "seeds": found.seeds,
+        "torch": found.torch,
+        "capture": {
+            "processes": found.processes,
+            "loggers": found.loggers,
+            "uncounted": found.uncounted,
+            "complaints": found.complaints,
+            "why": end.get("hook"),
+        },
+    }
+
+
 def load(text: bytes) -> Json:
     """JSON as the processes of a run write it; an integer that no reader admits becomes its text."""
     return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 19 else _whole_or_text(digits))

@@ -13,14 +13,21 @@ import os
 import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dstui_store import live, system
+from dstui_store import declared, live, system
 from dstui_store.errors import DamagedError, GitError, LimitError, RunNotFoundError
 from dstui_store.git import Git, quoted_alternate
-from dstui_store.limits import MAX_CODE_DEPTH, MAX_CODE_FILES, MAX_JSON_BYTES, MAX_LOG_BYTES, MAX_PATH_BYTES
+from dstui_store.limits import (
+    MAX_CODE_BYTES,
+    MAX_CODE_DEPTH,
+    MAX_CODE_FILES,
+    MAX_JSON_BYTES,
+    MAX_LOG_BYTES,
+    MAX_PATH_BYTES,
+)
 from dstui_store.live import LiveRun
 from dstui_store.objects import FOLDER, GITLINK, REGULAR, is_git_name
 from dstui_store.schema import OBJECT_ID, RUN_ENTRIES, Json, load_json
@@ -102,8 +109,12 @@ class RunReading(ABC):
         return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
     def meta(self, run: str) -> dict[str, Json]:
-        """`meta.json` of a run, or what a live one would write."""
-        return self._from(run, _live_meta, lambda: self.json(run, "meta.json"))
+        """`meta.json` of a run, or what a live one would write.
+
+        Raises:
+            DamagedError: it speaks of another run, or of another writer's.
+        """
+        return self._from(run, _live_meta, lambda: self._stored_meta(run))
 
     def environment(self, run: str) -> dict[str, Json]:
         """`env.json` of a run."""
@@ -252,6 +263,15 @@ class RunReading(ABC):
                 return value
         return from_commit()
 
+    def _stored_meta(self, run: str) -> dict[str, Json]:
+        meta, record = self.json(run, "meta.json"), self.index.record(run)
+        writer = record.writer if record is not None else None
+        said = meta.get("id", run), meta.get("writer", writer)
+        if said != (run, writer):
+            words = f"{said[0]!s:.20} by {said[1]!s:.64}"
+            raise DamagedError(f"`meta.json` of run `{run[:MIN_SHOWN_ID]}` speaks of another run: {words}")
+        return meta
+
     def _stored_log(self, run: str) -> bytes:
         if "log.gz" not in self.entries(run):
             return b""
@@ -281,8 +301,10 @@ class RunReading(ABC):
             record = self.index.record(run)
         if record is None or record.commit is None:
             raise RunNotFoundError(run)
-        head = self.git.object(record.commit, limit=1 << 14, kind="commit").split(b"\n", 1)[0]
-        return head.removeprefix(b"tree ").decode("ascii", "replace")
+        tree, _, rest = self.git.object(record.commit, limit=1 << 14, kind="commit").partition(b"\n")
+        if rest.startswith(b"parent "):
+            raise DamagedError(f"The commit of run `{run[:MIN_SHOWN_ID]}` has a parent, which no run's commit has")
+        return tree.removeprefix(b"tree ").decode("ascii", "replace")
 
     def _metric_entries(self, tree: str) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -317,7 +339,17 @@ class RunReading(ABC):
         files = {path: entry for path, entry in found.items() if entry[0] != FOLDER}
         if len(files) > MAX_CODE_FILES:
             raise LimitError("The number of files of a run's code", len(files), MAX_CODE_FILES)
+        if (size := self._size_of(files)) > MAX_CODE_BYTES:
+            raise LimitError("The size of a run's code in bytes", size, MAX_CODE_BYTES)
         return files
+
+    def _size_of(self, files: Mapping[str, tuple[int, str]]) -> int:
+        """Bytes of all files together, by what their objects say of themselves; a missing one counts nothing."""
+        blobs = [oid for mode, oid in files.values() if mode != GITLINK]
+        asked = "".join(f"{oid}\n" for oid in sorted(set(blobs)))
+        answer = self.git.run("cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=asked.encode())
+        sizes = dict(line.split(" ", 1) for line in answer.decode("ascii", "replace").splitlines())
+        return sum(int(size) for oid in blobs if (size := sizes.get(oid, "")).isdecimal())
 
     def _walk(
         self,
@@ -347,7 +379,13 @@ class RunReading(ABC):
 
 
 def _live_meta(found: LiveRun) -> dict[str, Json]:
-    return {**found.launch, "errors": found.errors(), "code": found.part("code")}
+    return {
+        **found.launch,
+        "errors": found.errors(),
+        "code": found.part("code"),
+        "origins": declared.settings(found).origins,
+        **declared.heard_meta(found, found.exit),
+    }
 
 
 def _live_environment(found: LiveRun) -> dict[str, Json]:

@@ -7,7 +7,7 @@ import enum
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, Callable
 
 from . import recorder
@@ -35,12 +35,12 @@ def _argparse(result: Any, parser: Any, args: Any = None, *_: Any, **__: Any) ->
 
 def _caller() -> str:
     """The package that asked for the arguments: the first one outside argparse and this hook."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in ("argparse", __name__.partition(".")[0]):
             return package
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return ""
 
 
