@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 if TYPE_CHECKING or __package__:
     from dstui.inside import processes
     from dstui.inside.control import Control
+    from dstui.inside.tail import Tail
     from dstui.inside.upkeep import Upkeep
 else:
     import processes
     from control import Control
+    from tail import Tail
     from upkeep import Upkeep
 
 RECEIPT_SECONDS = 5.0
@@ -91,6 +93,7 @@ class Supervisor:
         self._stopped = 0.0
         self._alarms: dict[str, tuple[float, Callable[[], None]]] = {}
         self._upkeep = Upkeep(live, self._state)
+        self._tail = Tail(live, str(live.launch.get("cwd") or os.getcwd()), self._began_at)
         self._received = False
         self._faults = 0
         self._wake, wake = os.pipe()
@@ -148,11 +151,14 @@ class Supervisor:
         _close_foreign_descriptors()
         os.chdir("/")
         self._upkeep.start()
+        self._tail.start()
         while not self.over:
             try:
                 self._turn()
             except Exception as error:
                 self._survive(error)
+        # Before the last sync, so that its points are on the disk when the run is over.
+        self._tail.finish()
         self._upkeep.finish()
         self.control.close_listener()
         record = self._record()
