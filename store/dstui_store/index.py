@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dstui_store.errors import DamagedError, FormatError, LimitError, NotAStoreError, StoreError
-from dstui_store.limits import MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, MAX_SYNC_COMMITS
+from dstui_store.limits import MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, MAX_SYNC_COMMITS, MAX_WRITERS
 from dstui_store.schema import RUN_ID, Json, RunRecord, from_json, is_finite, parse_line, to_json, trusted_from_json
 
 if TYPE_CHECKING:
@@ -248,6 +248,7 @@ class Index:
         known = {ref: oid for ref, oid, _ in rows}
         broken = {ref for ref, _, whole in rows if not whole}
         version = self.version() + 1
+        refs, left_out = _first_writers(refs)
         moved = {ref: _read_chain(self._git, tip, known.get(ref)) for ref, tip in refs.items() if known.get(ref) != tip}
         rewritten = any(ref in known and (ref in broken or not chain.joins) for ref, chain in moved.items())
         if rewritten or known.keys() - refs.keys():
@@ -255,6 +256,8 @@ class Index:
             self._forget()
             moved = {ref: _read_chain(self._git, tip, None) for ref, tip in refs.items()}
         writer = _Writer(self._database, version)
+        for ref, tip in left_out.items():
+            writer.note_damage(ref, tip, f"This store has more than {MAX_WRITERS:,} writers, so this one is left out")
         for ref, chain in sorted(moved.items()):
             for entry in reversed(chain.entries):
                 writer.take(ref, entry)
@@ -311,7 +314,7 @@ class _Writer:
                 return
             data = parse_line(line)
             if data.get("op") == "run":
-                self._take_run(entry, from_json(data))
+                self._take_run(ref, entry, from_json(data))
             else:
                 self._take_operation(ref, operation_of(data))
         except (DamagedError, FormatError) as error:
@@ -332,10 +335,13 @@ class _Writer:
         for run in self._touched:
             self._apply(run)
 
-    def _take_run(self, entry: LogEntry, record: RunRecord) -> None:
+    def _take_run(self, ref: str, entry: LogEntry, record: RunRecord) -> None:
         if len(entry.parents) != 2:
             raise DamagedError("A run's log entry does not name its commit")
-        commit = entry.parents[1]
+        owner, commit = ref.rpartition("/")[2], entry.parents[1]
+        # In a log of our own a run may bear the name that the clone had when it began.
+        if record.writer != owner and not ref.startswith(CHAINS[0]):
+            raise DamagedError(f"A run in the log of `{owner}` says that it is by `{record.writer[:64]}`")
         values = (
             *(record.id, commit, record.writer, record.number, record.name, record.experiment, record.state),
             *(record.stop_reason, record.exit_code, record.signal, record.user, record.host, record.started_at),
@@ -352,6 +358,10 @@ class _Writer:
         if row is not None:
             self._take_values(row[0], record)
             self._touched.add(record.id)
+            return
+        there = self._database.execute("SELECT commit_id, writer FROM run WHERE id = ?", (record.id,)).fetchone()
+        if there is not None and there[0] != commit:
+            raise DamagedError(f"The log of `{owner}` holds another run with the id of one by `{there[1]}`")
 
     def _take_values(self, row: int, record: RunRecord) -> None:
         for name, value in record.config.items():
@@ -444,6 +454,12 @@ def param_columns(value: Json) -> tuple[float | None, str | None]:
     if isinstance(value, int | float):
         return (float(value) if abs(value) < 1e300 else None), None
     return None, value if isinstance(value, str) else json.dumps(value)
+
+
+def _first_writers(refs: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The refs that are read, our own logs first, and those over the number that every reader admits."""
+    ordered = sorted(refs.items(), key=lambda item: (not item[0].startswith(CHAINS[0]), item[0]))
+    return dict(ordered[:MAX_WRITERS]), dict(ordered[MAX_WRITERS:])
 
 
 def _read_chain(git: Git, tip: str, old: str | None) -> _Chain:

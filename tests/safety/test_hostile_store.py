@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dstui_store import RunRecord, Store
+from dstui_store import RunRecord, Store, index
 from dstui_store.git import STORE_CONFIG
 from tests.safety.looking import Seen, look
 from tests.store.chains import (
@@ -289,11 +289,51 @@ def test_a_run_that_pretends_to_be_ours_does_not_replace_it(place: Place) -> Non
     assert place.look().listed[place.honest.id] == "honest"
 
 
+def test_a_run_by_another_writer_than_its_log_s_is_named_and_not_listed(place: Place) -> None:
+    forged = append_run(place.store, name="forged", writer="victim")
+    append_run(place.store, name="their own")
+    seen = place.look()
+    assert forged not in seen.listed
+    assert sorted(seen.listed.values()) == ["honest", "their own"]
+    assert seen.damages == ["A run in the log of `mallory` says that it is by `victim`"]
+
+
+def test_a_second_run_with_the_id_of_another_s_is_named(place: Place) -> None:
+    append_run(place.store, id=place.honest.id, name="again")
+    seen = place.look()
+    assert seen.listed == {place.honest.id: "honest"}
+    assert seen.damages == [f"The log of `mallory` holds another run with the id of one by `{place.honest.writer}`"]
+
+
+def test_a_log_line_that_names_the_commit_of_another_run_is_refused_when_asked(place: Place) -> None:
+    line = run_line(name="borrowed")
+    append_line(place.store, THEIRS, line, run_commit=place.honest.commit)
+    assert "speaks of another run" in place.look().refused[line["id"]]["meta"]
+
+
+def test_a_run_whose_commit_has_a_parent_is_refused_when_asked(place: Place) -> None:
+    line = run_line()
+    parent = write_commit(place.store, "any\n")
+    append_line(place.store, THEIRS, line, run_commit=write_commit(place.store, "R\n", [parent]))
+    refused = place.look().refused[line["id"]]
+    assert all("has a parent" in why for why in refused.values())
+    assert {"meta", "log", "metrics"} <= set(refused)
+
+
+def test_writers_over_the_limit_are_named_and_ours_is_listed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "MAX_WRITERS", 4)
+    for number in range(5):
+        append_run(place.store, f"refs/ds/r/0123abcd/w{number}", writer=f"w{number}", name=f"w{number}")
+    seen = place.look()
+    assert sorted(seen.listed.values()) == ["honest", "w0", "w1", "w2"]
+    assert seen.damages == ["This store has more than 4 writers, so this one is left out"] * 2
+
+
 def test_hundreds_of_writers_are_listed(place: Place) -> None:
     store = place.store
     tip = write_commit(store, "ds v1\n")
     commit = write_commit(store, "R")
-    entry = write_commit(store, f"t\n\n{json.dumps(run_line())}\n", [tip, commit])
+    entry = write_commit(store, f"t\n\n{json.dumps(run_line(writer='w0'))}\n", [tip, commit])
     folder = store.layout.store_git / "refs" / "ds" / "r" / "0123abcd"
     folder.mkdir(parents=True)
     for number in range(300):
