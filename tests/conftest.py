@@ -93,6 +93,8 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # A sampler stays for some seconds after a run; the tests about it turn it on.
+    monkeypatch.setenv("DSTUI_CAPTURE_SYSTEM", "off")
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     return home
 
