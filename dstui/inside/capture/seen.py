@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+# Loaded at every start of Python, so without `typing`.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any
+
     from .begin import Session
 
 PATH_LIMIT = 4_096
@@ -101,7 +104,7 @@ class Open:
         self._session = session
         self._seen: set[str] = set()
         own = (os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix, session.live))
-        self._passed = (*own, "/proc/", "/sys/", "/dev/", "/etc/", "/usr/")
+        self._passed = (*own, os.path.expanduser("~/.config/"), "/proc/", "/sys/", "/dev/", "/etc/", "/usr/")
         self.__name__ = self.__qualname__ = "open"
         self.__doc__ = original.__doc__
         self.__wrapped__ = original
