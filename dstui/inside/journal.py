@@ -21,6 +21,7 @@ signal handler that interrupted `log` in the same thread is queued and written b
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -66,6 +67,10 @@ KEY_BYTES = (1 << 20) - 2
 
 PLANNED_SLOTS = 65_536
 """Slots kept ready over all sets of names (about 400 bytes each); past it they are made anew."""
+
+HIGH_DESCRIPTOR = 200
+"""Where a journal's descriptors lie, if the process may have so many. One that turns into a daemon closes all of them and
+gives low numbers to files of its own: a write of ours then finds its number free, instead of writing into theirs."""
 
 TEXT_LIMIT = 200
 """Characters kept of a config value that JSON has no type for."""
@@ -231,10 +236,15 @@ class JournalWriter:
                 return
             try:
                 if self._config < 0:
-                    self._make_directory()
-                    path = os.path.join(self.directory, f"{self.rank}-{self.name}.config")
-                    self._config = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-                _append_whole(self._config, data)
+                    self._open_config()
+                try:
+                    _append_whole(self._config, data)
+                except OSError as error:
+                    if error.errno != errno.EBADF:
+                        raise
+                    _forget_descriptors()
+                    self._open_config()
+                    _append_whole(self._config, data)
             except OSError as error:
                 if error.errno is None:
                     raise
@@ -289,6 +299,9 @@ class JournalWriter:
             except OSError as error:
                 if error.errno is None:
                     raise
+                if error.errno == errno.EBADF and self._data >= 0:
+                    _forget_descriptors()
+                    return self._prepare(values)
                 self._stop(error)
         if self._stopped:
             return _Plan([])
@@ -309,6 +322,11 @@ class JournalWriter:
             os.mkdir(self.directory, 0o700)
         except FileExistsError:
             pass
+
+    def _open_config(self) -> None:
+        self._make_directory()
+        path = os.path.join(self.directory, f"{self.rank}-{self.name}.config")
+        self._config = _lift(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
 
     def _open(self) -> None:
         self._make_directory()
@@ -337,8 +355,8 @@ class JournalWriter:
             raise
         self._number = 1
         self._key_bytes = 0
-        self._keys = keys
-        self._data = data
+        self._keys = _lift(keys)
+        self._data = _lift(data)
 
     def _write_source(self, stem: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -409,6 +427,9 @@ class JournalWriter:
             raise error  # Not from the system: a signal handler raised it (`TimeoutError` is an OSError).
         if self._data < 0:
             return
+        if error is not None and error.errno == errno.EBADF:
+            self._write_anew(bytes(buffer))
+            return
         self._number += written // RECORD_BYTES
         rest = bytes(buffer[written // RECORD_BYTES * RECORD_BYTES :])
         again = 0
@@ -423,6 +444,18 @@ class JournalWriter:
         except OSError as second:
             error = second
         self._stop(error)
+
+    def _write_anew(self, records: bytes) -> None:
+        """Write a call's records into a new journal: the process has closed our descriptors."""
+        names = list(self._ids)
+        _forget_descriptors()
+        values: dict[str, float] = {}
+        step, time = NO_STEP, 0.0
+        for start in range(0, len(records), RECORD_BYTES):
+            head, step, time, value = _BODY.unpack_from(records, start)
+            values[names[head & 0xFFFFFF]] = value
+        self._busy = False
+        self.log(values, None if step == NO_STEP else step, time)
 
     def _stop(self, error: OSError | None) -> None:
         """End logging for good, and say so once."""
@@ -458,6 +491,25 @@ def _start_over_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_start_over_in_child)
+
+
+def _lift(descriptor: int) -> int:
+    """The same file at a high number, where there is room for it."""
+    try:
+        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH_DESCRIPTOR)
+    except OSError:
+        return descriptor
+    os.close(descriptor)
+    return high
+
+
+def _forget_descriptors() -> None:
+    """Every journal of this process opens its files anew: their numbers are free, or soon belong to others of us."""
+    for writer in list(_writers):
+        writer._data = writer._keys = writer._config = -1
+        writer._ids = {}
+        writer._plans = {}
+        writer._planned_slots = 0
 
 
 def _real(value: object) -> float:

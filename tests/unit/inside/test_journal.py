@@ -451,3 +451,33 @@ def test_many_sets_of_names_do_not_fill_the_memory(folder: Path, monkeypatch: py
         assert sum(len(plan.slots) for plan in writer._plans.values()) <= 100
     writer.close()
     assert len(journal.read(folder).value) == 1_000
+
+
+DAEMON = """
+import os, sys
+from dstui.inside.journal import JournalWriter
+directory, other = sys.argv[1:]
+first = JournalWriter(directory, 0, "first")
+second = JournalWriter(directory, 0, "second", "hook:wandb", 1)
+first.log({"loss": 1.0, "acc": 0.1}, 1)
+second.log({"lr": 0.5}, 1)
+first.config({"a": 1})
+os.closerange(3, 4096)
+files = [open(f"{other}/{number}", "w") for number in range(12)]
+second.log({"lr": 0.25, "new": 3.0}, 2)
+first.log({"loss": 0.5, "acc": 0.2}, 2)
+first.log({"loss": 0.25, "late": 1.0}, 3)
+first.config({"b": 2})
+"""
+
+
+def test_a_process_that_closes_every_descriptor_logs_on_and_its_own_files_stay_clean(tmp_path: Path) -> None:
+    """As a program does that turns into a daemon: the numbers of our files are then those of its own."""
+    other, directory = tmp_path / "other", tmp_path / "run" / "journal"
+    other.mkdir()
+    directory.parent.mkdir()
+    subprocess.run([sys.executable, "-c", DAEMON, str(directory), str(other)], check=True)
+    found = {name: series.value.tolist() for name, series in journal.read(directory).series().items()}
+    assert found == {"loss": [1.0, 0.5, 0.25], "acc": [0.1, 0.2], "late": [1.0], "lr": [0.5, 0.25], "new": [3.0]}
+    assert [path.stat().st_size for path in other.iterdir()] == [0] * 12
+    assert "".join(path.read_text() for path in directory.glob("*.config")).count("values") == 2
