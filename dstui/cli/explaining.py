@@ -1,4 +1,4 @@
-"""Commands that explain: diff."""
+"""Commands that explain: diff, why."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import typer
 from dstui.cli.app import Json, Run, app
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dstui.cli.output import Table
-    from dstui.sdk import RunDifference
+    from dstui.sdk import Explanation, Failure, Frame, RunChange, RunDifference
+
+SHOWN_CHANGES = 12
+"""Changes that `ds why` shows; `--json` has more."""
 
 SECTIONS = ("command", "config", "code", "data", "packages", "environment", "metrics")
 """Parts of a difference: what a person changed comes before what changed around him, the outcome last."""
@@ -48,6 +51,97 @@ def diff(
         _write_sections(found, only or SECTIONS, gap_first=not only)
     if code:
         write_diff(found.patch)
+
+
+@app.command()
+def why(run: Run, as_json: Json = False) -> None:
+    """Tell why a run ended as it did: cause, last values, memory, and what changed since it last went well."""
+    from dstui.cli.output import Styled, state_style, write_fields, write_json, write_line
+    from dstui.sdk import open_project
+
+    with open_project() as project:
+        found = project.why(run)
+        view, naming = project.run(found.run.id), project.naming()
+    if as_json:
+        write_json(found.to_json())
+        return
+    style = state_style(found.run.state) or "bold"
+    write_line(Styled(view.number, "bold"), "  ", view.id, "  ", view.name, "  ", Styled(found.sentence, style))
+    write_line()
+    write_fields(_explained(found, naming.id_length))
+
+
+def _explained(found: Explanation, id_length: int) -> Iterator[tuple[str, object]]:
+    failure = found.failure
+    if failure is not None:
+        yield "why", _cause(failure)
+        if failure.place is not None:
+            yield "where", _place(failure.place)
+        if failure.deepest is not None and failure.deepest != failure.place:
+            yield "raised in", _place(failure.deepest)
+        if failure.origin is not None:
+            yield "from", ": ".join(part for part in failure.origin if part)
+        if failure.rank is not None:
+            yield "rank", failure.rank
+        if failure.meaning and failure.exception:
+            yield "meaning", failure.meaning
+        shown = [line for line in failure.evidence if line not in _cause(failure)]
+        if shown:
+            yield "output", "\n".join(shown[:6])
+    topics: dict[str, None] = {}
+    for statement in found.statements:
+        yield "" if statement.topic in topics else statement.topic, statement.text
+        topics[statement.topic] = None
+    yield "changed", _changed(found, id_length)
+    if found.same:
+        yield "the same", ", ".join(found.same)
+    for part, reason in found.unknown.items():
+        yield "not known", f"{part}: {reason}"
+    yield "next", found.action
+
+
+def _cause(failure: Failure) -> str:
+    if failure.exception is not None:
+        return f"{failure.exception}: {failure.message}" if failure.message else failure.exception
+    if failure.kind == "unknown":
+        return "the output does not say"
+    if failure.kind == "ended":
+        return "it did not end by itself"
+    return failure.meaning or failure.kind
+
+
+def _place(frame: Frame) -> str:
+    words = f"{frame.path}:{frame.line}"
+    if frame.function:
+        words += f" in {frame.function}"
+    return f"{words}\n{frame.code}" if frame.code else words
+
+
+def _changed(found: Explanation, id_length: int) -> str:
+    other = found.compared_with
+    if other is None:
+        return "not known: no earlier run of this script finished"
+    good = "last good run" if found.failure is not None else "earlier run"
+    head = f"since the {good} {found.compared_as} {other.id[:id_length]}"
+    if not found.changes:
+        return f"nothing {head}"
+    lines = [_change_line(item) for item in found.changes[:SHOWN_CHANGES]]
+    if len(found.changes) > SHOWN_CHANGES:
+        lines.append(f"and {len(found.changes) - SHOWN_CHANGES} more")
+    return "\n".join([f"{head}:", *lines])
+
+
+def _change_line(item: RunChange) -> str:
+    from dstui.units import UNKNOWN
+
+    if item.kind == "code":
+        words = f"{item.what} {item.after}"
+    elif item.kind == "data":
+        words = f"{item.what} {_input_text(item.before) or UNKNOWN} -> {_input_text(item.after) or UNKNOWN}"
+    else:
+        before, after = (UNKNOWN if value is None else value for value in (item.before, item.after))
+        words = f"{item.what} {before} -> {after}"
+    return f"{item.kind:<11} {words}" + (f"  ({item.likely})" if item.likely else "")
 
 
 def _write_sections(found: RunDifference, names: Sequence[str], *, gap_first: bool) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dstui.sdk.differences import RunDifference as RunDifference
     from dstui.sdk.doctor import Check as Check
     from dstui.sdk.doctor import examine as examine
+    from dstui.sdk.failures import Failure as Failure
     from dstui.sdk.monitoring import machine_json as machine_json
     from dstui.sdk.monitoring import system_lines as system_lines
     from dstui.sdk.monitoring import watch_machine as watch_machine
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from dstui.sdk.runs import RunView as RunView
     from dstui.sdk.status import Status as Status
     from dstui.sdk.status import read_status as read_status
+    from dstui.sdk.suspects import RunChange as RunChange
+    from dstui.sdk.tracebacks import Frame as Frame
+    from dstui.sdk.why import Explanation as Explanation
     from dstui_store import LogLine as LogLine
     from dstui_store import LogParser as LogParser
     from dstui_store import SafeText as SafeText
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
     from dstui_store import clean as clean
 
 _HOME_OF = {
+    "RunChange": "dstui.sdk.suspects",
+    "Explanation": "dstui.sdk.why",
+    "Failure": "dstui.sdk.failures",
+    "Frame": "dstui.sdk.tracebacks",
     "Check": "dstui.sdk.doctor",
     "LogLine": "dstui_store",
     "LogParser": "dstui_store",
