@@ -43,6 +43,9 @@ NOT_STARTED = 125
 MAX_CRASH_REPORTS = 20
 """Reports that are kept, newest last; older ones are removed."""
 
+PASSING_WIDTH = 60
+"""Cells of the line that says what goes on."""
+
 CARET_ROOM = 60
 """Characters of a query that are shown before the place of an error."""
 
@@ -120,6 +123,12 @@ def warn(message: object, *, hint: object = None) -> None:
 def say(message: object) -> None:
     """Say one line on stderr that is neither an error nor data, such as which interpreter is used."""
     _write(f"{clean(message)}\n")
+
+
+def say_passing(message: object) -> None:
+    """Show on the terminal's last line what goes on, in the place of what it said before; an empty text wipes it."""
+    text = clean(message)[:PASSING_WIDTH]
+    _write(f"\r{text}{' ' * (PASSING_WIDTH - cell_width(text))}\r")
 
 
 def _quiet_exit(error: BaseException) -> int | None:

@@ -37,6 +37,8 @@ TEXT_FIELDS = {
     "experiment": "experiment",
     "sweep": "sweep",
     "by": "user",
+    "user": "user",
+    "writer": "writer",
     "host": "host",
 }
 """Built-in keys that are text, and the fields of a record that hold them."""
@@ -90,6 +92,8 @@ class RecordLike(Protocol):
     def sweep(self) -> str | None: ...  # noqa: D102
     @property
     def user(self) -> str: ...  # noqa: D102
+    @property
+    def writer(self) -> str: ...  # noqa: D102
     @property
     def host(self) -> str: ...  # noqa: D102
     @property

@@ -34,6 +34,8 @@ BUILTIN_KEYS = (
     "experiment",
     "sweep",
     "by",
+    "user",
+    "writer",
     "host",
     "age",
     "duration",

@@ -312,6 +312,24 @@ class Network:
         return RemoteError(f"Cannot {doing} `{self.remote.name}`: {said}", hint=hint)
 
 
+def user_setting(git: Git, key: str) -> str | None:
+    """What the user's own git configuration says for a key; a project's has no say."""
+    for place in ("--global", "--system"):
+        done = subprocess.run(
+            [git_program(), "config", place, "--includes", "--get", key],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=IDLE_SECONDS,
+            env=network_environment(git.layout.store_git, protocols="none", ask=False),
+            cwd=git.layout.store_git,
+        )
+        value = done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
+        if done.returncode == 0:
+            return value
+    return None
+
+
 def last_words(words: str) -> str:
     """The line of git's last words that says most, without a password."""
     lines = [line.strip() for line in words.split("\n")]

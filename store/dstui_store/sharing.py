@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from dstui_store import incoming, live, outgoing
 from dstui_store.errors import StoreError
-from dstui_store.network import Network, Progress
-from dstui_store.remotes import Remote, find_remote, without_password
+from dstui_store.network import Network, Progress, user_setting
+from dstui_store.remotes import Remote, find_remote, remotes_of, without_password
 
 if TYPE_CHECKING:
     from dstui_store.incoming import Received
@@ -36,6 +36,7 @@ class ShareState:
         url: where that was, without a password; another address must be agreed to again.
         after: writer to the number of its last run that does not go by itself; a writer that is missing sends all.
         allowed: ids of findings that are no secrets.
+        made_folder: the folder of hooks was made by us, so it goes when they go.
     """
 
     on: bool = False
@@ -43,6 +44,7 @@ class ShareState:
     url: str = ""
     after: Mapping[str, int] = field(default_factory=dict)
     allowed: tuple[str, ...] = ()
+    made_folder: bool = False
 
     def goes_by_itself(self, record: RunRecord) -> bool:
         """Whether a run that is not private is sent without being named."""
@@ -67,17 +69,19 @@ class Sharing:
             url=_text(data.get("url")),
             after={name: number for name, number in numbers if isinstance(number, int)},
             allowed=tuple(map(str, allowed)) if isinstance(allowed, list) else (),
+            made_folder=data.get("made_folder") is True,
         )
 
-    def turn_on(self, remote: Remote, *, with_older: bool = False) -> ShareState:
+    def turn_on(self, remote: Remote, *, with_older: bool = False, made_folder: bool = False) -> ShareState:
         """From now on runs go to a remote; the user has agreed to it."""
-        names = {ref.removeprefix(incoming.OWN) for ref in self._store.git.refs(incoming.OWN)}
+        before = self.state
         state = replace(
-            self.state,
+            before,
             on=True,
             remote=remote.name,
             url=without_password(remote.url),
-            after={} if with_older else self._last_numbers(names | {self._store.writer()}),
+            after={} if with_older else self._last_numbers(self.own_writers()),
+            made_folder=made_folder or before.made_folder,
         )
         self._save(state)
         return state
@@ -85,6 +89,26 @@ class Sharing:
     def turn_off(self) -> None:
         """Nothing goes by itself any more; what others have, they keep."""
         self._save(ShareState(allowed=self.state.allowed))
+
+    def own_writers(self) -> set[str]:
+        """The names that this clone has, and had."""
+        return {ref.removeprefix(incoming.OWN) for ref in self._store.git.refs(incoming.OWN)} | {self._store.writer()}
+
+    def remotes(self) -> dict[str, Remote]:
+        """The remotes of the project's git by name."""
+        return remotes_of(self._store.git)
+
+    def find(self, wanted: str | None = None) -> Remote:
+        """The remote of a name or URL, whatever was agreed to before; without one `origin`, or the only one.
+
+        Raises:
+            StoreError: there is none.
+        """
+        return find_remote(self._store.git, wanted)
+
+    def user_setting(self, key: str) -> str | None:
+        """What the user's own git configuration says for a key, outside any project."""
+        return user_setting(self._store.git, key)
 
     def allow(self, ids: Iterable[str]) -> None:
         """Lets findings pass, now and later.
@@ -193,6 +217,7 @@ class Sharing:
             "url": state.url,
             "after": dict(state.after),
             "allowed": list(state.allowed),
+            "made_folder": state.made_folder,
         }
         live.write_json(self._store.layout.share_file, data)
 

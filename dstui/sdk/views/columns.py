@@ -40,6 +40,8 @@ _TEXTS = {
     "experiment": "experiment",
     "sweep": "sweep",
     "by": "user",
+    "user": "user",
+    "writer": "writer",
     "host": "host",
 }
 _NUMBERS = {
