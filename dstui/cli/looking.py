@@ -133,6 +133,9 @@ def _last(parser: LogParser) -> list[LogLine]:
 def metrics(
     run: Run,
     key: Annotated[list[str] | None, typer.Option("--key", help="A metric; may be given again.")] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="The load of its processes, its GPUs and the machine instead.")
+    ] = False,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -143,9 +146,10 @@ def metrics(
     form = chosen_form(json=as_json, csv=as_csv)
     with open_project() as project:
         if form is Form.HUMAN and not key:
-            write_table(_summary_table(project.run(run)))
+            summary = _system_table(project.system_summary(run)) if system else _summary_table(project.run(run))
+            write_table(summary)
             return
-        series = project.metrics(run, key or None)
+        series = project.system(run, key or None) if system else project.metrics(run, key or None)
     if form is Form.JSON:
         names = ("step", "time", "value")
         write_json({name: {part: getattr(item, part).tolist() for part in names} for name, item in series.items()})
@@ -227,6 +231,7 @@ def _param_or_metric(view: RunView, name: str) -> Any:
 
 
 def _fields(detail: RunDetail) -> list[tuple[str, object]]:
+    from dstui.sdk import system_lines
     from dstui.units import format_duration, format_time
 
     view, code = detail.view, detail.meta.get("code") or {}
@@ -238,6 +243,7 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
         ("folder", detail.meta.get("cwd") or None),
         ("started", f"{format_time(record.started_at)} by {view.user} on {view.host}"),
         ("took", format_duration(view.duration_seconds())),
+        *system_lines(detail.system_summary),
         ("experiment", view.experiment or None),
         ("tags", ", ".join(view.tags) or None),
         ("note", view.notes or None),
@@ -347,6 +353,18 @@ def _summary_table(view: RunView) -> Table:
         Column("points", right=True, importance=3),
     ]
     rows = [(key, item.last, item.min, item.max, item.step, item.count) for key, item in view.summary.items()]
+    return Table(columns, rows)
+
+
+def _system_table(load: Mapping[str, Any]) -> Table:
+    from dstui.cli.output import Column, Table
+
+    columns = [
+        Column("sample", importance=9, minimum=10),
+        *(Column(name, right=True, importance=8 - place) for place, name in enumerate(("mean", "max", "last"))),
+    ]
+    summary = load.get("summary") or {}
+    rows = [(name, item.get("mean"), item.get("max"), item.get("last")) for name, item in sorted(summary.items())]
     return Table(columns, rows)
 
 

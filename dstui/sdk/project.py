@@ -118,6 +118,7 @@ class Project:
         view = self.run(name)
         run, problems = view.record.id, []
         parts: dict[str, Any] = {"meta": {}, "environment": {}, "config": dict(view.config), "skipped": [], "data": {}}
+        parts["system_summary"] = {}
         for part in parts:
             try:
                 parts[part] = getattr(self.store, part)(run)
@@ -167,6 +168,27 @@ class Project:
                 hint=f"it has {', '.join(clean(key) for key in known)}" if known else "it has logged none",
             )
         return series
+
+    def system(self, name: str, keys: list[str] | None = None) -> dict[str, Series]:
+        """The samples of a run's processes, its GPUs and the machine by metric; none for a run that lasted a second.
+
+        Raises:
+            UsageError: the run has no sample of a given name.
+        """
+        run = self.resolve(name)
+        series = self.store.system(run, keys)
+        missing = [key for key in keys or [] if key not in series]
+        if missing:
+            known = sorted(self.store.system_summary(run).get("summary") or ())
+            raise UsageError(
+                f"Run `{run[:5]}` has no sample of `{clean(missing[0])}`",
+                hint=f"it has {', '.join(clean(key) for key in known)}" if known else "it was not sampled",
+            )
+        return series
+
+    def system_summary(self, name: str) -> dict[str, Any]:
+        """Those samples in a few numbers: `summary` by metric (`mean`, `max`, `last`), and `devices`."""
+        return self.store.system_summary(self.resolve(name))
 
     def code_changes(self, name: str) -> bytes:
         """The unified diff between the commit that a run was based on and the code that really ran."""

@@ -41,6 +41,10 @@ class RunView:
         """The points by metric, in time order; arrays `step`, `time` (seconds since the epoch), `value` each."""
         return self._store.metrics(self.record.id, keys)
 
+    def system(self, keys: list[str] | None = None) -> dict[str, Series]:
+        """The samples of its processes, its GPUs and the machine, such as `cpu` and `gpu0.utilization`; as `metrics`."""
+        return self._store.system(self.record.id, keys)
+
     @cached_property
     def id(self) -> SafeText:
         """The shortest unique prefix of the id."""
@@ -153,6 +157,7 @@ class RunDetail:
         config: every param, those too many for a listing included.
         skipped: files that the snapshot left out: `{"path", "size", "reason"}`.
         data: `data.json`: the files that it was given or opened; empty when there are none.
+        system_summary: what it used, `summary` by metric and `devices`; empty when it was not sampled.
         problems: what could not be read, one sentence each; the rest is shown all the same.
         where: for a running run of another machine, where and when it was last seen; else None.
     """
@@ -163,6 +168,7 @@ class RunDetail:
     config: Mapping[str, Any]
     skipped: list[dict[str, Any]]
     data: Mapping[str, Any]
+    system_summary: Mapping[str, Any]
     problems: list[SafeText]
     where: SafeText | None
 
@@ -182,6 +188,7 @@ class RunDetail:
             "origins": dict(self.meta.get("origins") or {}),
             "seeds": dict(self.meta.get("seeds") or {}),
             "capture": dict(self.meta.get("capture") or {}),
+            "system": dict(self.system_summary) or None,
             "reproduction": None,
             "attempts": None,
         }
