@@ -19,12 +19,13 @@ from dstui.inside.client import Run, config, finish, init, log
 
 if TYPE_CHECKING:
     from dstui.sdk import open_store
+    from dstui.search.optimizer import BayesianOptimizer
 
 __version__ = "0.1.0"
 
-__all__ = ["Run", "__version__", "config", "finish", "init", "log", "open_store"]
+__all__ = ["BayesianOptimizer", "Run", "__version__", "config", "finish", "init", "log", "open_store"]
 
-_LATE = {"open_store": "dstui.sdk"}
+_LATE = {"BayesianOptimizer": "dstui.search", "open_store": "dstui.sdk"}
 """Names that load heavy libraries, with the module that has them."""
 
 
