@@ -57,10 +57,10 @@ def diff(
 def why(run: Run, as_json: Json = False) -> None:
     """Tell why a run ended as it did: cause, last values, memory, and what changed since it last went well."""
     from dstui.cli.output import Styled, state_style, write_fields, write_json, write_line
-    from dstui.sdk import open_project
+    from dstui.sdk import explain, open_project
 
     with open_project() as project:
-        found = project.why(run)
+        found = explain(project, run)
         view, naming = project.run(found.run.id), project.naming()
     if as_json:
         write_json(found.to_json())

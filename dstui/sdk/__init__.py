@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dstui.sdk.differences import RunDifference as RunDifference
     from dstui.sdk.doctor import Check as Check
     from dstui.sdk.doctor import examine as examine
+    from dstui.sdk.explaining import explain as explain
     from dstui.sdk.failures import Failure as Failure
     from dstui.sdk.monitoring import machine_json as machine_json
     from dstui.sdk.monitoring import system_lines as system_lines
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "RunChange": "dstui.sdk.suspects",
+    "explain": "dstui.sdk.explaining",
     "Explanation": "dstui.sdk.why",
     "Failure": "dstui.sdk.failures",
     "Frame": "dstui.sdk.tracebacks",

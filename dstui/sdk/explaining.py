@@ -24,9 +24,13 @@ MAX_POINTS = 200_000
 """Of one metric, the last ones."""
 
 
-def explain(project: Project, run: str) -> why.Explanation:
-    """Why a run ended as it did; what cannot be read is named in the explanation."""
-    store = project.store
+def explain(project: Project, name: str) -> why.Explanation:
+    """Why a run ended as it did, and what changed since it last went well; what cannot be read is named in it.
+
+    Raises:
+        RunNotFound: no run, or more than one, is called so.
+    """
+    store, run = project.store, project.resolve(name)
     record = store.record(run)
     problems: list[str] = []
     parts: dict[str, Any] = {"meta": {}, "environment": {}, "log": b""}

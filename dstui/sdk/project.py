@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dstui.execution.front import FrontResult
     from dstui.execution.launch import Outcome, Request, Say
     from dstui.sdk.differences import RunDifference
-    from dstui.sdk.why import Explanation
     from dstui_store import LiveRun, RunRecord, SafeText, Series
 
 STOP_POLL_SECONDS = 0.05
@@ -228,12 +227,6 @@ class Project:
             same_code=trees[0] == trees[1],
             unknown=unknown,
         )
-
-    def why(self, name: str) -> Explanation:
-        """Why a run ended as it did, and what changed since it last went well."""
-        from dstui.sdk.explaining import explain
-
-        return explain(self, self.resolve(name))
 
     def _command(self, record: RunRecord) -> tuple[str, ...]:
         """The whole command of a run; a listing has it cut."""
