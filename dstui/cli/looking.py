@@ -358,13 +358,18 @@ def _summary_table(view: RunView) -> Table:
 
 def _system_table(load: Mapping[str, Any]) -> Table:
     from dstui.cli.output import Column, Table
+    from dstui.units import format_bytes, format_number
 
+    parts = ("mean", "max", "last")
     columns = [
         Column("sample", importance=9, minimum=10),
-        *(Column(name, right=True, importance=8 - place) for place, name in enumerate(("mean", "max", "last"))),
+        *(Column(name, right=True, importance=8 - place) for place, name in enumerate(parts)),
     ]
     summary = load.get("summary") or {}
-    rows = [(name, item.get("mean"), item.get("max"), item.get("last")) for name, item in sorted(summary.items())]
+    rows = [
+        (name, *((format_bytes if name.endswith("_bytes") else format_number)(item.get(part)) for part in parts))
+        for name, item in sorted(summary.items())
+    ]
     return Table(columns, rows)
 
 

@@ -42,7 +42,7 @@ class RunView:
         return self._store.metrics(self.record.id, keys)
 
     def system(self, keys: list[str] | None = None) -> dict[str, Series]:
-        """The samples of its processes, its GPUs and the machine, such as `cpu` and `gpu0.utilization`; as `metrics`."""
+        """The samples of its processes, GPUs and machine, such as `cpu` and `gpu0.utilization`; else as `metrics`."""
         return self._store.system(self.record.id, keys)
 
     @cached_property
