@@ -223,6 +223,9 @@ RULES = (
 )
 """Known causes; of several that a text fits the first counts."""
 
+WEAK_KINDS = frozenset({"crash", "killed"})
+"""Causes that say how it ended, and not why."""
+
 INTERRUPTED = _rule("interrupted", "^KeyboardInterrupt", "it was interrupted", "nothing to mend")
 
 
@@ -290,7 +293,7 @@ def choose(found: Sequence[Traceback], lines: Sequence[str]) -> Traceback | None
     last = found[-1]
     own = [item for item in found if item.short_name not in _WRAPPERS]
     if last.short_name in _WRAPPERS and own:
-        root = next((int(match[1]) for line in lines if (match := _ROOT_RANK.match(line)) is not None), None)
+        root = _root_rank(lines)
         of_root = [item for item in own if root is not None and item.rank == root]
         independent = [item for item in of_root or own if not _FOLLOWERS.search(item.text)]
         return (independent or of_root or own)[0]
@@ -298,6 +301,13 @@ def choose(found: Sequence[Traceback], lines: Sequence[str]) -> Traceback | None
         independent = [item for item in own if item.prefix != last.prefix and not _FOLLOWERS.search(item.text)]
         return independent[0] if independent else last
     return last
+
+
+def _root_rank(lines: Sequence[str]) -> int | None:
+    """The rank that a launcher names as the first to have failed."""
+    heading = next((place for place, line in enumerate(lines) if line.startswith("Root Cause")), len(lines))
+    ranks = (match for line in lines[heading : heading + 12] if (match := _ROOT_RANK.match(line)) is not None)
+    return next((int(match[1]) for match in ranks), None)
 
 
 def is_library(path: str) -> bool:
@@ -342,13 +352,16 @@ def _of_traceback(chosen: Traceback, rule: Rule | None, lines_after: int) -> Fai
 
 
 def _alone(lines: Sequence[str]) -> tuple[Rule | None, str]:
-    """The rule that the last telling line fits, with that line."""
+    """The rule that the last telling line fits, with that line; what only says that it ended gives way to a reason."""
+    weak: tuple[Rule | None, str] = (None, "")
     for line in reversed(lines[-LAST_LINES:]):
         text = line.strip()[:600]
         rule = next((rule for rule in RULES if rule.alone and rule.pattern.search(text)), None)
-        if rule is not None:
+        if rule is not None and rule.kind not in WEAK_KINDS:
             return rule, text
-    return None, ""
+        if rule is not None and weak[0] is None:
+            weak = rule, text
+    return weak
 
 
 def _last_words(lines: Sequence[str]) -> list[str]:

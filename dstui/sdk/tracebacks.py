@@ -37,6 +37,9 @@ _ERROR_NAME = re.compile(
 _SYNTAX = re.compile(r"^(?P<name>SyntaxError|IndentationError|TabError): (?P<message>.*)$")
 _RANK = re.compile(r"rank[ _:=]?(\d{1,5})", re.IGNORECASE)
 
+IGNORED = "Exception ignored in"
+"""Python says so of what happens while it cleans up, after the cause."""
+
 DIRECT = "The above exception was the direct cause of the following exception:"
 DURING = "During handling of the above exception, another exception occurred:"
 
@@ -102,6 +105,8 @@ def find(lines: Sequence[str]) -> list[Traceback]:
             continue
         traceback, after = parsed
         covered = max(covered, after)
+        if place and IGNORED in lines[place - 1]:
+            continue
         cause = pending.pop(traceback.prefix, None)
         if cause is not None:
             traceback = replace(traceback, cause=cause)
