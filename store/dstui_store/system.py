@@ -162,8 +162,10 @@ def _summary(series: Series) -> dict[str, float]:
     gaps = np.diff(series.time)
     first = gaps[0] if len(gaps) else 1.0
     weights = np.clip(np.r_[first, gaps], 1e-3, LONGEST_GAP_SECONDS)
+    # Shares first, so that the sum of large values stays finite.
+    mean = float(np.sum(series.value * (weights / weights.sum())))
     return {
-        "mean": float(np.average(series.value, weights=weights)),
+        "mean": mean,
         "max": float(series.value.max()),
         "last": float(series.value[-1]),
     }
