@@ -110,6 +110,7 @@ class Background:
         self._ending.set()
         self._packages_known.wait(packages_seconds)
         self._thread.join(seconds)
+        self._add_gpus()
         if self._inputs:
             self._write_data()
         left = [item for item in self._inputs if item.reason == inputs.NOT_YET]
@@ -166,6 +167,17 @@ class Background:
             self.described, answer, self._variables, self._layout.project, state_of if look else None
         )
         self._write("env.json", found)
+
+    def _add_gpus(self) -> None:
+        """The GPUs as the sampler knows them by now; where nobody has asked the driver they stay unknown."""
+        assert self._live is not None
+        if self.described["driver"]["nvidia"] is None and not (self._live / "system").is_dir():
+            return
+        gpus = environment.sampled_gpus()
+        if gpus:
+            with contextlib.suppress(OSError, ValueError):
+                found = json.loads((self._live / "env.json").read_bytes())
+                self._write("env.json", {**found, "gpus": gpus})
 
     def _write_data(self) -> None:
         more = 0 if self._opened is None else self._opened.more

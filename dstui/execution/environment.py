@@ -144,6 +144,17 @@ def nvidia_driver(path: Path = NVIDIA_DRIVER) -> str | None:
     return found[1] if found else None
 
 
+def sampled_gpus() -> list[dict[str, Any]]:
+    """The GPUs of this machine by the newest reading of the sampler; empty where there is none."""
+    from dstui.devices.interest import Meeting
+    from dstui.devices.samples import latest
+
+    return [
+        {"index": now.device.index, "name": str(now.device.name), "memory_bytes": now.device.memory_total_bytes}
+        for now in latest(Meeting()).devices
+    ]
+
+
 def _start_of(path: Path) -> str:
     # The first page only: with hundreds of processors the whole of cpuinfo takes tens of milliseconds.
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dstui.sdk.tracebacks import Frame, Traceback, find
 
@@ -20,6 +20,9 @@ LAST_LINES = 200
 
 STALE_LINES = 200
 """A traceback with more lines after it was dealt with by the script."""
+
+_OURS = re.compile(r"/_dstui/|/dstui/inside/")
+"""Our own hook in the script, through which some calls pass."""
 
 _LIBRARY = re.compile(r"(^<|/(site|dist)-packages/|/lib(64)?/python\d|/\.pyenv/|/conda/lib/)")
 _WRAPPERS = ("ChildFailedError", "CalledProcessError", "ProcessExitedException", "ProcessRaisedException")
@@ -268,7 +271,7 @@ def read_failure(lines: Sequence[str]) -> Failure:
         lines: cleaned lines in order, the end of the output.
     """
     lines = lines[-MAX_LINES:]
-    chosen = choose(find(lines), lines)
+    chosen = choose([_without_us(item) for item in find(lines)], lines)
     rule, line = _alone(lines)
     if chosen is None:
         if rule is None:
@@ -278,6 +281,12 @@ def read_failure(lines: Sequence[str]) -> Failure:
     if own is None and chosen.short_name == "KeyboardInterrupt":
         own = INTERRUPTED
     return _of_traceback(chosen, own, len(lines) - chosen.last - 1)
+
+
+def _without_us(traceback: Traceback) -> Traceback:
+    frames = tuple(frame for frame in traceback.frames if not _OURS.search(frame.path))
+    cause = traceback.cause
+    return replace(traceback, frames=frames, cause=None if cause is None else _without_us(cause))
 
 
 def known(kind: str, evidence: str) -> Failure:

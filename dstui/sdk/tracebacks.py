@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 MAX_FRAMES = 400
 """Frames of one traceback that are kept, the innermost."""
 
+MAX_CHAIN = 20
+"""Exceptions of one chain that are kept."""
+
 MAX_DETAIL_LINES = 8
 """Lines of a message after its first."""
 
@@ -97,6 +100,7 @@ def find(lines: Sequence[str]) -> list[Traceback]:
     """The tracebacks of a log, in the order in which they end; a chain is one, its last exception, with causes."""
     found: list[Traceback] = []
     pending: dict[str, Traceback] = {}
+    depths: dict[str, int] = {}
     covered = 0
     # Line by line, and not from the end of one to the next: those of several processes are mixed.
     for place in range(len(lines)):
@@ -109,7 +113,12 @@ def find(lines: Sequence[str]) -> list[Traceback]:
             continue
         cause = pending.pop(traceback.prefix, None)
         if cause is not None:
-            traceback = replace(traceback, cause=cause)
+            # Of a chain too long the middle goes: the first and the last tell most.
+            depth = depths.get(traceback.prefix, 0) + 1
+            depths[traceback.prefix] = min(depth, MAX_CHAIN)
+            traceback = replace(traceback, cause=cause if depth < MAX_CHAIN else cause.cause)
+        else:
+            depths[traceback.prefix] = 0
         if _goes_on(lines, after, traceback.prefix):
             pending[traceback.prefix] = traceback
         else:

@@ -78,6 +78,15 @@ def test_a_chain_has_its_first_exception_as_origin() -> None:
     assert (found.exception, found.origin) == ("SystemError", ("KeyError", "'lr'"))
 
 
+def test_a_chain_without_end_is_cut_in_its_middle() -> None:
+    link = 'Traceback (most recent call last):\n  File "a.py", line {n}, in f\n    x()\nValueError: {n}\n\n'
+    text = "During handling of the above exception, another exception occurred:\n\n".join(
+        link.format(n=number) for number in range(1, 600)
+    )
+    found = read_failure(text.splitlines())
+    assert (found.message, found.origin) == ("599", ("ValueError", "1"))
+
+
 def test_words_of_a_log_are_no_exception() -> None:
     lines = [
         "Traceback (most recent call last):",
