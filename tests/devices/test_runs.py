@@ -242,6 +242,6 @@ def test_monitor_prints_a_line_a_second(ds: DsCommand, meeting: Meeting, cards: 
     cards.have("driver 570.0")
     for pid in sampler_pids(meeting):
         os.kill(pid, signal.SIGKILL)
-    without = ds("monitor", cwd=tmp_path)
+    without = ds("monitor", "-n", "3", cwd=tmp_path)
     assert without.code == 0
     assert "sees no GPU" in without.out
