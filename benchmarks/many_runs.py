@@ -6,7 +6,6 @@ The index is filled through SQL of its own schema, and its signature says that i
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 import sqlite3
@@ -15,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dstui_store import Index, MetricSummary, RunRecord, Store, to_json
+from dstui_store import Index, MetricSummary, RunRecord, Store
+from dstui_store.schema import to_cache
 
 PARAMS = ("lr", "batch_size", "depth", "width", "dropout", "weight_decay", "seed", "optimizer", "data.name", "schedule")
 METRICS = ("val_loss", "val_acc", "loss", "acc", "grad_norm")
@@ -138,7 +138,7 @@ def _run_columns(row: int, run: RunRecord) -> tuple[Any, ...]:
     return (
         *(row, run.id, run.commit, run.writer, run.number, run.name, run.experiment, run.state, run.stop_reason),
         *(run.exit_code, run.user, run.host, run.started_at, run.ended_at, run.duration_seconds, run.size_bytes),
-        *(1, json.dumps(to_json(run))),
+        *(1, to_cache(run)),
     )
 
 

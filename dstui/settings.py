@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,6 +199,8 @@ def environment_name(key: str) -> str:
 
 
 def _read(path: Path) -> Iterator[tuple[str, object]]:
+    import tomllib
+
     try:
         with path.open("rb") as source:
             data = tomllib.load(source)

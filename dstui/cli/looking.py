@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -203,7 +204,8 @@ def _without_empty(table: Table, keep: set[str]) -> Table:
         for place, column in enumerate(table.columns)
         if column.name in keep or any(row[place] is not None for row in table.rows)
     ]
-    return Table([table.columns[place] for place in used], [[row[place] for place in used] for row in table.rows])
+    of_used = itemgetter(*used)
+    return Table(list(of_used(table.columns)), [of_used(row) for row in table.rows])
 
 
 def _chosen(views: Sequence[RunView]) -> tuple[list[str], list[str]]:

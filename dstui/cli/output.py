@@ -218,7 +218,7 @@ def render_table(table: Table, out: Terminal) -> tuple[str, list[str]]:
     """The human form of a table, and the names of the columns that did not fit."""
     if not table.rows:
         return "", []
-    cells = [[_shown(column, row[index]) for row in table.rows] for index, column in enumerate(table.columns)]
+    cells = [_all_shown(column, [row[index] for row in table.rows]) for index, column in enumerate(table.columns)]
     sizes = [list(map(cell_width, column)) for column in cells]
     headings = [clean(column.name) for column in table.columns]
     natural = [max(cell_width(heading), *size) for heading, size in zip(headings, sizes, strict=True)]
@@ -231,15 +231,12 @@ def render_table(table: Table, out: Terminal) -> tuple[str, list[str]]:
         if natural[index] > width:
             column_cells = [cut_text(clean(cell), width) for cell in column_cells]
             column_sizes = list(map(cell_width, column_cells))
-        styles = ["bold", *(column.style(row[index]) if column.style else None for row in table.rows)]
         # No spaces at the end of a line: they would be copied along.
         pads = [" " * (width - size) if column.right or index != last else "" for size in column_sizes]
-        shown = (
-            [_in_style(cell, style, True) for cell, style in zip(column_cells, styles, strict=True)]
-            if out.colour
-            else column_cells
-        )
-        pairs = zip(pads, shown, strict=True)
+        if out.colour:
+            styles = ["bold", *(column.style(row[index]) if column.style else None for row in table.rows)]
+            column_cells = [_in_style(cell, style, True) for cell, style in zip(column_cells, styles, strict=True)]
+        pairs = zip(pads, column_cells, strict=True)
         parts.append([pad + cell for pad, cell in pairs] if column.right else [cell + pad for pad, cell in pairs])
     lines = [GAP.join(line).rstrip(" ") for line in zip(*parts, strict=True)]
     left_out = [column.name for index, column in enumerate(table.columns) if index not in widths]
@@ -412,12 +409,25 @@ _LATEX = {
 
 
 def _shown(column: Column, value: object) -> str:
-    """The human form of a cell, cleaned; a number needs no cleaning."""
-    if value is None:
-        return UNKNOWN
-    if column.show is None and isinstance(value, int | float):
-        return format_number(value)
-    return clean(column.show(value) if column.show else _plain(value))
+    """The human form of one cell, cleaned."""
+    return _all_shown(column, [value])[0]
+
+
+def _all_shown(column: Column, values: Sequence[object]) -> list[str]:
+    """The human form of a column's cells, cleaned; numbers need no cleaning."""
+    show = column.show
+    if show is not None:
+        return [UNKNOWN if value is None else clean(show(value)) for value in values]
+    return [
+        UNKNOWN
+        if value is None
+        else clean(value)
+        if isinstance(value, str)
+        else format_number(value)
+        if isinstance(value, int | float)
+        else clean(_plain(value))
+        for value in values
+    ]
 
 
 def _plain(value: object) -> object:

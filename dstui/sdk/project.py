@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dstui import settings
 from dstui.errors import RunNotFound, UsageError
 from dstui.sdk.runs import Naming, RunDetail, RunList, RunView
 from dstui.units import format_time
@@ -16,6 +15,7 @@ from dstui_store import Liveness, RunNotFoundError, Store, StoreError, clean, lo
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from dstui import settings
     from dstui.execution.front import FrontResult
     from dstui.execution.launch import Outcome, Request, Say
     from dstui.sdk.differences import RunDifference
@@ -50,6 +50,8 @@ class Project:
         Raises:
             ConfigError: a file or a variable is wrong.
         """
+        from dstui import settings
+
         return settings.load(self.store.layout.project)
 
     # --- reading ---
@@ -60,19 +62,27 @@ class Project:
         Raises:
             QueryError: the query or the sort key cannot be understood.
         """
+        records = self._matching(query, sort) if query or sort else self._recovered()
+        naming = self.naming()
+        return RunList([RunView(record, naming, self.store) for record in records[:limit]])
+
+    def _matching(self, query: str, sort: str) -> list[RunRecord]:
         from dstui.sdk.query import builtin_views, parse, parse_sort
 
         parsed, order = parse(query), parse_sort(sort)
+        records, now = self._recovered(), time.time()
+        if not (parsed.terms or order.keys):
+            return records
+        known = self._known_keys(records)
+        parsed.check(known)
+        order.check(known)
+        parsed = parsed.expand(builtin_views(_user_of(records, self.store)))
+        return order.apply(parsed.select(records, now=now), now=now)
+
+    def _recovered(self) -> list[RunRecord]:
+        """All runs, those that a crash left committed before."""
         self.store.recover()
-        records, now = self.store.records(), time.time()
-        if parsed.terms or order.keys:
-            known = self._known_keys(records)
-            parsed.check(known)
-            order.check(known)
-            parsed = parsed.expand(builtin_views(_user_of(records, self.store)))
-            records = order.apply(parsed.select(records, now=now), now=now)
-        naming = self.naming()
-        return RunList(RunView(record, naming, self.store) for record in records[:limit])
+        return self.store.records()
 
     def _known_keys(self, records: Sequence[RunRecord]) -> set[str]:
         """Params and metrics of any run; live ones are not in the index yet."""
@@ -369,6 +379,8 @@ def init_project(path: Path | None = None) -> dict[str, str]:
     Returns:
         `project`, `store` and `writer`.
     """
+    from dstui import settings
+
     layout = locate(path)
     if layout.git_dir is None:
         (layout.project / settings.PROJECT_FILE).touch()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dstui.errors import UsageError
@@ -45,55 +44,55 @@ class RunView:
         """The samples of its processes, GPUs and machine, such as `cpu` and `gpu0.utilization`; else as `metrics`."""
         return self._store.system(self.record.id, keys)
 
-    @cached_property
+    @property
     def id(self) -> SafeText:
         """The shortest unique prefix of the id."""
         return clean(self.record.id[: self._naming.id_length])
 
-    @cached_property
+    @property
     def number(self) -> SafeText:
         """`#142`, or `alice#142` for a run of another clone."""
         own = self.record.writer == self._naming.writer
         return clean(f"#{self.record.number}" if own else f"{self.record.user}#{self.record.number}")
 
-    @cached_property
+    @property
     def name(self) -> SafeText:
         """The run's name."""
         return clean(self.record.name)
 
-    @cached_property
+    @property
     def experiment(self) -> SafeText:
         """The experiment, empty when it has none."""
         return clean(self.record.experiment or "")
 
-    @cached_property
+    @property
     def user(self) -> SafeText:
         """Who ran it."""
         return clean(self.record.user)
 
-    @cached_property
+    @property
     def host(self) -> SafeText:
         """Where it ran."""
         return clean(self.record.host)
 
-    @cached_property
+    @property
     def notes(self) -> SafeText:
         """Its notes, with line breaks."""
         return clean(self.record.notes, multiline=True)
 
-    @cached_property
+    @property
     def tags(self) -> list[SafeText]:
         """Its tags, sorted."""
         return [clean(tag) for tag in self.record.tags]
 
-    @cached_property
+    @property
     def command(self) -> SafeText:
         """The command as one would type it."""
         import shlex
 
         return clean(shlex.join(self.record.command))
 
-    @cached_property
+    @property
     def stop_reason(self) -> SafeText:
         """Why it ended, empty when that is all in the state."""
         return clean(self.record.stop_reason or "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import select
 import shutil
 import stat
@@ -477,7 +476,7 @@ class _ObjectReader:
             raise LimitError(f"Object {name[:12]} in bytes", size, limit)
         # Of an object that is shorter than it says git writes what there is, so its answer to a second question, which
         # nobody can foresee, tells where the first one ends.
-        mark = f"!{secrets.token_hex(8)}"
+        mark = f"!{os.urandom(8).hex()}"
         answer = _exchange(self._contents, f"{name}\n{mark}", f"\n{mark} missing\n".encode())
         content = answer[answer.find(b"\n") + 1 : -len(mark) - 10]
         if len(content) != size:

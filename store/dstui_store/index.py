@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from dstui_store.errors import DamagedError, FormatError, LimitError, NotAStoreError, StoreError
 from dstui_store.limits import MAX_MESSAGE_BYTES, MAX_SYNC_BYTES, MAX_SYNC_COMMITS, MAX_WRITERS
-from dstui_store.schema import RUN_ID, Json, RunRecord, from_json, is_finite, parse_line, to_json, trusted_from_json
+from dstui_store.schema import RUN_ID, Json, RunRecord, from_cache, from_json, is_finite, parse_line, to_cache
 
 if TYPE_CHECKING:
     from dstui_store.git import Git, LogEntry
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 """Schema of the cache; another one in the file = rebuilt."""
 
 PARAM, METRIC = 0, 1
@@ -110,12 +110,12 @@ class Index:
             (since, -1 if limit is None else limit),
         )
         for text, commit, notes in rows:
-            yield trusted_from_json(text, commit, notes)
+            yield from_cache(text, commit, notes)
 
     def record(self, run: str) -> RunRecord | None:
         """One run by its whole id, deleted ones too."""
         found = self.query("SELECT record, commit_id, notes FROM run WHERE id = ?", (run,))
-        return trusted_from_json(*found[0]) if found else None
+        return from_cache(*found[0]) if found else None
 
     def find(self, condition: str, values: Sequence[Any]) -> list[str]:
         """Ids of runs under an SQL condition on the table `run`, newest first; conditions are ours, values are data."""
@@ -346,7 +346,7 @@ class _Writer:
             *(record.id, commit, record.writer, record.number, record.name, record.experiment, record.state),
             *(record.stop_reason, record.exit_code, record.signal, record.user, record.host, record.started_at),
             *(record.ended_at, record.duration_seconds, record.size_bytes, record.sweep, record.trial),
-            *(record.parent_run, record.notes, self._version, json.dumps(to_json(record))),
+            *(record.parent_run, record.notes, self._version, to_cache(record)),
         )
         # The first chain that has a run wins; a second one can add nothing to it but its operations.
         row = self._database.execute(
@@ -392,12 +392,12 @@ class _Writer:
         allowed = _counting(self._database.execute(_OPERATIONS_OF_RUN, (run,)), owner)
         if not allowed:
             return
-        record = apply_operations(trusted_from_json(text, None, notes), allowed)
+        record = apply_operations(from_cache(text, None, notes), allowed)
         self._database.execute("DELETE FROM tag WHERE row = ?", (row,))
         self._database.executemany(
             "INSERT OR IGNORE INTO tag VALUES (?, ?)", [(row, _storable(tag)) for tag in record.tags]
         )
-        values = (record.name, record.notes, bool(allowed.get("deleted")), json.dumps(to_json(record)))
+        values = (record.name, record.notes, bool(allowed.get("deleted")), to_cache(record))
         self._database.execute(
             "UPDATE run SET name = ?, notes = ?, deleted = ?, record = ?, version = ? WHERE row = ?",
             [*map(_storable, values), self._version, row],

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import zlib
 from collections.abc import Iterable
@@ -176,7 +175,7 @@ class Staging:
         return target.parent
 
     def _replace(self, source: Path, target: Path) -> None:
-        temporary = target.parent / f"tmp_obj_{secrets.token_hex(6)}"
+        temporary = target.parent / f"tmp_obj_{os.urandom(6).hex()}"
         shutil.copyfile(source, temporary)
         temporary.chmod(0o400)
         _sync(temporary)
@@ -207,7 +206,7 @@ def sweep_stagings(parent: Path) -> None:
 def _locked_folder(parent: Path) -> tuple[Path, int]:
     """A new folder and the descriptor that holds its lock."""
     while True:
-        path = parent / secrets.token_hex(8)
+        path = parent / os.urandom(8).hex()
         path.mkdir(mode=0o700)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

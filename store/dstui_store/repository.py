@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from dstui_store import commit, live, naming, snapshot
+from dstui_store import live, naming
 from dstui_store.errors import (
     LockedError,
     RunNotFoundError,
@@ -30,10 +30,11 @@ from dstui_store.layout import Layout, locate, private_folder, private_local
 from dstui_store.live import Liveness, LiveRun
 from dstui_store.objects import Staging, sweep_stagings
 from dstui_store.reading import RunReading
-from dstui_store.secrets import Masker
 
 if TYPE_CHECKING:
+    from dstui_store.commit import RunFiles
     from dstui_store.schema import Json, MetricSummary, RunRecord
+    from dstui_store.secrets import Masker
     from dstui_store.snapshot import Snapshot
 
 LOCK_SECONDS = 30.0
@@ -121,6 +122,8 @@ class Store(RunReading):
 
     def snapshot(self) -> Snapshot:
         """Stores the project's files as they are now."""
+        from dstui_store import snapshot
+
         return snapshot.take(self.git)
 
     def begin(self, run: str, launch: Mapping[str, Json]) -> NewRun:
@@ -171,7 +174,7 @@ class Store(RunReading):
             found = live.read(self.layout, run)
             if found is None:
                 return self._committed(run)
-            return self._commit(found, masker or Masker(os.environ))
+            return self._commit(found, masker)
 
     def commit_gone(self, run: str) -> RunRecord:
         """Commits a run of another machine or container as `lost`, because its user says that machine is gone.
@@ -189,7 +192,7 @@ class Store(RunReading):
                 raise StoreError(
                     f"Run `{run[: naming.MIN_SHOWN_ID]}` is alive on this machine", hint="`ds stop` ends it"
                 )
-            return self._commit(found, Masker(os.environ))
+            return self._commit(found)
 
     def recover(self) -> list[RunRecord]:
         """Commits every dead run of this machine and removes what crashes left; returns the runs committed.
@@ -218,13 +221,15 @@ class Store(RunReading):
         Raises:
             StoreError: the log could not be written.
         """
+        from dstui_store.commit import stage_operation
+
         now = time.time()
         writer = self.writer()
         line = {"op": op, "run": run, "time": now, "writer": writer, **values}
         with self.git.staging() as staging, self.locked() as lock:
             ref = f"refs/ds/p/{writer}"
             tip, tree = self._tip(ref, staging)
-            new = commit.stage_operation(staging, line, tree, tip, self._author(), now)
+            new = stage_operation(staging, line, tree, tip, self._author(), now)
             staging.publish()
             self.git.update_ref(ref, new, self.git.read_ref(ref), lock)
 
@@ -345,16 +350,21 @@ class Store(RunReading):
             live.write_json(path, {**data, "last": last + 1})
             return last + 1
 
-    def _commit(self, run: LiveRun, masker: Masker) -> RunRecord:
+    def _commit(self, run: LiveRun, masker: Masker | None = None) -> RunRecord:
+        from dstui_store import commit
+        from dstui_store.secrets import Masker
+
         done = self._committed(run.id)
         if done is None:
-            content = commit.collect(self.git, run, run.exit or _lost(run), masker)
+            content = commit.collect(self.git, run, run.exit or _lost(run), masker or Masker(os.environ))
             with self.git.staging() as staging:
                 done = self._publish(staging, content)
         live.remove(self.layout, run.id)
         return done
 
-    def _publish(self, staging: Staging, content: commit.RunFiles) -> RunRecord:
+    def _publish(self, staging: Staging, content: RunFiles) -> RunRecord:
+        from dstui_store import commit
+
         author = self._author()
         run_commit, tree = commit.stage(staging, content, author)
         # Synced before the lock is taken, so that others wait for the last two objects only.
@@ -372,7 +382,9 @@ class Store(RunReading):
         """(commit, tree) of a chain's newest entry; a fresh chain gets its first."""
         tip = self.git.read_ref(ref)
         if tip is None:
-            return commit.stage_first(staging, self._author(), time.time())
+            from dstui_store.commit import stage_first
+
+            return stage_first(staging, self._author(), time.time())
         head = self.git.object(tip, limit=1 << 16, kind="commit").split(b"\n", 1)[0]
         return tip, head.removeprefix(b"tree ").decode()
 
@@ -413,7 +425,9 @@ class Store(RunReading):
 
 
 def _live_summary(run: LiveRun) -> dict[str, MetricSummary]:
-    if not any(path.stat().st_size > commit.JOURNAL_HEADER_BYTES for path in run.journal.glob("*.dsj")):
+    from dstui_store.commit import JOURNAL_HEADER_BYTES
+
+    if not any(path.stat().st_size > JOURNAL_HEADER_BYTES for path in run.journal.glob("*.dsj")):
         return {}
     from dstui_store import journal
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeGuard
 
@@ -59,8 +59,10 @@ MAX_LIST_DEPTH = 8
 """Lists in lists of a config value; deeper ones become text."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""32 characters, so that five bits of a random byte choose one."""
 _FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799
 """Seconds since the epoch at the start of year 1 and at the end of year 9999, the times that have a text."""
+_DECODER = json.JSONDecoder()
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 Json = Any
@@ -69,7 +71,7 @@ Json = Any
 
 def new_run_id() -> str:
     """A fresh random run id."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(16))
+    return "".join(_ALPHABET[byte & 31] for byte in os.urandom(16))
 
 
 class MetricSummary(NamedTuple):
@@ -119,6 +121,14 @@ class RunRecord:
         return replace(self, **changes)
 
 
+_CACHED = {
+    item.name: None if item.default is MISSING else item.default
+    for item in fields(RunRecord)
+    if item.name not in {"commit", "notes", "config", "summary"}
+}
+"""The plain fields that the index keeps in its JSON, with what they are when it does not name them."""
+
+
 def to_json(record: RunRecord) -> dict[str, Json]:
     """The record as `ds ls --json` prints it: times ISO 8601, non-finite numbers as strings."""
     return {
@@ -162,46 +172,32 @@ def from_json(data: Mapping[str, Json]) -> RunRecord:
         raise DamagedError(f"A run record is damaged: {type(error).__name__} {error}") from error
 
 
-def trusted_from_json(text: str, commit: str | None, notes: str | None) -> RunRecord:
-    """The record of a text that `to_json` made from a checked record, without checking again.
+def to_cache(record: RunRecord) -> str:
+    """The record as the index keeps it: JSON of the fields that say anything, commit and notes apart.
 
-    For the cache, which holds only such: listing 10,000 runs spends its time here.
+    Times are numbers and summaries lists, since listing 10,000 runs spends its time reading this.
     """
-    data = json.loads(text)
-    config, summary = data["config"], {key: MetricSummary(*value.values()) for key, value in data["summary"].items()}
+    data: dict[str, Json] = {
+        name: value for name, default in _CACHED.items() if (value := getattr(record, name)) not in (None, default)
+    }
+    data["config"] = {key: json_number(value) for key, value in record.config.items()}
+    data["summary"] = {key: [*map(json_number, value)] for key, value in record.summary.items()}
+    return json.dumps(data, separators=(",", ":"))
+
+
+def from_cache(text: str, commit: str | None, notes: str | None) -> RunRecord:
+    """The record of a text that `to_cache` made from a checked record, without checking again."""
+    data, _ = _DECODER.raw_decode(text)
+    config, summary = data["config"], {key: MetricSummary._make(value) for key, value in data["summary"].items()}
     # Nearly no run has a value that is not finite, and looking at each value costs as much as all the rest.
     if '"NaN"' in text or 'Infinity"' in text:
         config = {key: plain_number(value) for key, value in config.items()}
-        summary = {key: MetricSummary(*map(plain_number, value)) for key, value in summary.items()}
-    started, ended = data["started_at"], data["ended_at"]
-    return RunRecord(
-        id=data["id"],
-        number=data["number"],
-        name=data["name"],
-        experiment=data["experiment"],
-        state=data["state"],
-        stop_reason=data["stop_reason"],
-        exit_code=data["exit_code"],
-        signal=data["signal"],
-        command=tuple(data["command"]),
-        started_at=None if started is None else datetime.fromisoformat(started).timestamp(),
-        ended_at=None if ended is None else datetime.fromisoformat(ended).timestamp(),
-        duration_seconds=data["duration_seconds"],
-        user=data["user"],
-        host=data["host"],
-        writer=data["writer"],
-        commit=commit,
-        config=config,
-        summary=summary,
-        tags=tuple(data["tags"]),
-        notes=notes or "",
-        devices=tuple(data["devices"]),
-        size_bytes=data["size_bytes"],
-        sweep=data["sweep"],
-        trial=data["trial"],
-        parent_run=data["parent_run"],
-        private=data["private"],
-    )
+        summary = {key: MetricSummary._make(map(plain_number, value)) for key, value in summary.items()}
+    data["config"], data["summary"] = config, summary
+    for name in ("command", "tags", "devices"):
+        if name in data:
+            data[name] = tuple(data[name])
+    return RunRecord(**data, commit=commit, notes=notes or "")
 
 
 def _from_json(data: Mapping[str, Json]) -> RunRecord:
