@@ -33,6 +33,9 @@ STARTING_SECONDS = 60.0
 DENSE_SECONDS = 3600.0
 """As long a run is sampled every second."""
 
+FEWEST_ROWS = 3
+"""A run that ends before it has so many has none: they would say little, and its commit would wait for Parquet."""
+
 SPARSE_PERIOD_SECONDS = 10.0
 """Afterwards this often."""
 
@@ -147,6 +150,7 @@ class TrackedRun:
         self._tree: Tree | None = None
         self._writer: JournalWriter | None = None
         self._waiting: list[dict[str, float]] = []
+        self._rows: list[tuple[dict[str, float], int, float]] = []
         self._written_at = 0.0
         self._gpus: dict[int, Device] = {}
 
@@ -212,7 +216,7 @@ class TrackedRun:
             seen = any(process.pid in pids for process in reading.processes or ())
             if seen or reading.device.index in named:
                 self._gpus.setdefault(reading.device.index, reading.device)
-        if len(self._gpus) > known:
+        if len(self._gpus) > known and self._writer is not None:
             self._write_devices()
         return [reading for reading in readings if reading.device.index in self._gpus]
 
@@ -227,12 +231,19 @@ class TrackedRun:
         # Half a second of grace: the moments of the samples are not exact.
         if now - self._written_at < period_seconds(elapsed) - 0.5:
             return
-        if self._writer is None:
-            self._writer = JournalWriter(str(self.live / "system"), 0, "system")
         values = self._waiting[0] if len(self._waiting) == 1 else combined(self._waiting)
-        self._writer.log(values, max(0, round(elapsed)), now)
+        self._rows.append((values, max(0, round(elapsed)), now))
         self._waiting.clear()
         self._written_at = now
+        if self._writer is None:
+            if len(self._rows) < FEWEST_ROWS:
+                return
+            self._writer = JournalWriter(str(self.live / "system"), 0, "system")
+            if self._gpus:
+                self._write_devices()
+        for row in self._rows:
+            self._writer.log(*row)
+        self._rows.clear()
 
     def _write_devices(self) -> None:
         """Say which cards the names of the GPUs mean; the identity only as a hash, since runs are shared."""

@@ -133,15 +133,17 @@ def test_a_run_has_the_gpus_it_names_and_those_it_is_seen_on(tmp_path: Path, com
     readings = [reading(CARDS[0], 1), reading(CARDS[1], 1), reading(CARDS[2], command.pid, 1)]
     run.add(NOW + 5, HostSample(cpu_percent=3.0), readings, 1000)
     run.add(NOW + 6, HostSample(cpu_percent=4.0), readings, 1000)
+    assert not (live.folder / "system").exists()
+    run.add(NOW + 7, HostSample(cpu_percent=5.0), readings, 1000)
     run.close()
     found = read_live(live.folder)
     assert {name.partition(".")[0] for name in found if name.startswith("gpu")} == {"gpu1", "gpu2"}
-    assert found["gpu2.own_memory_bytes"].value.tolist() == [7, 7]
+    assert found["gpu2.own_memory_bytes"].value.tolist() == [7, 7, 7]
     assert "gpu1.own_memory_bytes" not in found
-    assert found["host.cpu"].value.tolist() == [3, 4]
-    assert found["disk_free_bytes"].step.tolist() == [5, 6]
+    assert found["host.cpu"].value.tolist() == [3, 4, 5]
+    assert found["disk_free_bytes"].step.tolist() == [5, 6, 7]
     assert found["rss_bytes"].value.min() > 1 << 20
-    assert found["processes"].value.tolist() == [1, 1]
+    assert found["processes"].value.tolist() == [1, 1, 1]
     devices = json.loads((live.folder / "system" / "devices.json").read_text())
     assert [item["index"] for item in devices] == [1, 2]
     assert "GPU-" not in json.dumps(devices)
