@@ -118,6 +118,7 @@ def push(
         RemoteError: it cannot be reached; the same push later does what is left.
     """
     sent = Sent()
+    store.sync()
     own = store.writer()
     logs = _own_logs(store)
     for writer in sorted(logs):
@@ -129,6 +130,7 @@ def push(
 def preview(store: Store, key: str, wanted: Wanted, *, allowed: Collection[str] = ()) -> Sent:
     """What `push` would send to the remote of a key, by what is known of it here; starts no connection."""
     sent = Sent()
+    store.sync()
     known = tracked(store, key)
     for writer, items in sorted(_own_logs(store).items()):
         tip = known.get(writer)
