@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dstui_store.schema import MetricSummary as MetricSummary
     from dstui_store.schema import RunRecord as RunRecord
     from dstui_store.schema import flatten as flatten
+    from dstui_store.schema import from_cache as from_cache
     from dstui_store.schema import iso_time as iso_time
     from dstui_store.schema import json_number as json_number
     from dstui_store.schema import new_run_id as new_run_id
@@ -107,6 +108,7 @@ _HOMES = {
         "iso_time",
         "json_number",
         "new_run_id",
+        "from_cache",
         "to_json",
     ),
     "journal": ("Series", "Tail"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dstui.sdk.views.data import RunLine, Value, ValueColumn
-from dstui_store import clean
+from dstui_store import clean, from_cache
 
 if TYPE_CHECKING:
     from dstui_store import RunRecord, SafeText, Store
@@ -49,7 +49,7 @@ class LineMaker:
         """The line of a committed run, from the values of `LINE_COLUMNS`."""
         (row, version, run, writer, number, name, experiment, state, reason, user, host, *rest) = fields
         started, ended, duration, notes, text = rest
-        record = json.loads(text)
+        record = from_cache(text, None, notes)
         return RunLine(
             row=row,
             version=version,
@@ -59,16 +59,16 @@ class LineMaker:
             name=clean(name or ""),
             experiment=clean(experiment or ""),
             state=clean(state),
-            reason=_reason(reason, record["exit_code"], record["signal"]),
+            reason=_reason(reason, record.exit_code, record.signal),
             user=clean(user or ""),
             host=clean(host or ""),
             started=started,
             ended=ended,
             duration=duration,
-            tags=tuple(clean(tag) for tag in record["tags"]),
+            tags=tuple(clean(tag) for tag in record.tags),
             notes=clean(notes or "", multiline=True),
-            values=_values(record["config"], {key: item["last"] for key, item in record["summary"].items()}),
-            step=max((item["step"] for item in record["summary"].values() if item["step"] is not None), default=None),
+            values=_values(record.config, {key: item.last for key, item in record.summary.items()}),
+            step=max((item.step for item in record.summary.values() if item.step is not None), default=None),
         )
 
     def from_record(
