@@ -57,9 +57,11 @@ _FORMATS = {
 }  # fmt: skip
 """How `struct` reads one element of each `DataType` that is a number."""
 
-# One scalar and nothing else: nearly every record of PyTorch and TensorFlow 1. Its lengths are compared afterwards.
+# One scalar and nothing else: nearly every record of PyTorch (`simple_value`) and TensorFlow 2 (a float tensor of the
+# plugin `scalars`). Its lengths are compared afterwards.
 _PLAIN = re.compile(
-    rb"\x09(.{8})(?:\x10([\x80-\xff]{0,9}[\x00-\x7f]))?\x2a([\x00-\x7f])\x0a([\x00-\x7f])\x0a([\x00-\x7f])(.*)\x15(.{4})",
+    rb"\x09(.{8})(?:\x10([\x80-\xff]{0,9}[\x00-\x7f]))?\x2a([\x00-\x7f])\x0a([\x00-\x7f])\x0a([\x00-\x7f])(.*)"
+    rb"(\x15(.{4})|\x42\x0a\x08\x01\x12\x00\x22\x04(.{4})\x4a\x0b\x0a\x09\x0a\x07scalars)",
     re.DOTALL,
 ).fullmatch
 
@@ -187,11 +189,11 @@ class EventReader:
         """The scalars of an event. What it raises for one that is damaged may be any error of a wrong value."""
         plain = _PLAIN(body)
         if plain is not None:
-            time, step, of_summary, of_value, of_tag, tag, value = plain.groups()
-            size = len(tag)
-            if of_tag[0] == size and of_value[0] == size + 7 and of_summary[0] == size + 9:
+            at, step, of_summary, of_value, of_tag, tag, rest, simple, tensor = plain.groups()
+            size = len(tag) + 2 + len(rest)
+            if of_tag[0] == len(tag) and of_value[0] == size and of_summary[0] == size + 2:
                 number = 0 if step is None else step[0] if len(step) == 1 else _signed(_varint(step, 0)[0])
-                return [(self._name(tag), _FLOAT.unpack(value)[0], number, _DOUBLE.unpack(time)[0])]
+                return [(self._name(tag), _FLOAT.unpack(simple or tensor)[0], number, _DOUBLE.unpack(at)[0])]
         time, step, summaries = 0.0, 0, []
         for field, content in _fields(body):
             if field == 1 and isinstance(content, bytes):

@@ -130,8 +130,7 @@ class Files:
         self._disown()
         now = time.monotonic()
         if deadline is not None or now >= self._next_walk:
-            self._walk()
-            self._next_walk = now + WALK_SECONDS
+            self.walk()
         else:
             self._look_through_folders()
         self._read(deadline)
@@ -159,7 +158,9 @@ class Files:
 
     # Finding them.
 
-    def _walk(self) -> None:
+    def walk(self) -> None:
+        """Look through the project's folders for files that are new."""
+        self._next_walk = time.monotonic() + WALK_SECONDS
         roots = dict.fromkeys([self._cwd, self._project, *self._hello.wanted])
         found = Walk(roots, self._since).run()
         # Folders before those below them, which go by their paths from there; checkpoints in their order.
