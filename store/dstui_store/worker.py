@@ -376,10 +376,13 @@ class _Desk:
     def _metrics(self, request: Mapping[str, Json]) -> Mapping[str, Metric] | None:
         token, files = request["token"], request["contents"]
         if files:
-            from dstui_store import metrics
+            from dstui_store import metrics, system
 
-            # Of a very large run the commit holds buckets.
-            self._runs[token] = metrics.read_envelopes(files) or metrics.read(files)
+            if system.FILE in files:
+                self._runs[token] = system.read(files[system.FILE])
+            else:
+                # Of a very large run the commit holds buckets.
+                self._runs[token] = metrics.read_envelopes(files) or metrics.read(files)
             while len(self._runs) > KEPT_RUNS:
                 self._runs.popitem(last=False)
         if token in self._runs:

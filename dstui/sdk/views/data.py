@@ -211,6 +211,7 @@ class DetailSnapshot:
     """One run without its curves, log and code.
 
     Attributes:
+        system_groups: charts of its load; none for a run that was not sampled.
         against: the run that the config is compared with, or None.
         problem: what could not be read, or "".
     """
@@ -220,6 +221,7 @@ class DetailSnapshot:
     config: tuple[ConfigLine, ...]
     metrics: tuple[MetricLine, ...]
     groups: tuple[ChartGroup, ...]
+    system_groups: tuple[ChartGroup, ...]
     notes: tuple[Fact, ...]
     against: RunLine | None
     problem: SafeText
@@ -227,7 +229,7 @@ class DetailSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ChartsSnapshot:
-    """Curves of a run, for the metrics asked for; `number` is that of the request."""
+    """Curves of a run, for the metrics asked for; `number` and `system` are those of the request."""
 
     run: str
     number: int
@@ -235,6 +237,7 @@ class ChartsSnapshot:
     x0: float
     x1: float
     problem: SafeText
+    system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +381,7 @@ class ChartsRequest:
         axis: "step" or "time".
         x0, x1: the range, None = all of it.
         positive: leave out values that a logarithmic axis cannot show.
+        system: of its load instead of its metrics.
     """
 
     run: str
@@ -388,6 +392,7 @@ class ChartsRequest:
     x0: float | None = None
     x1: float | None = None
     positive: bool = False
+    system: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ class _EnvelopeTask(_Task):
         if not answer.missing_files:
             return answer.envelopes(), clean("")
         run = self._request.run
-        names = [name for name in self._store.entries(run) if name.startswith("metrics") and name.endswith(".parquet")]
+        head = "system." if self._request.system else "metrics"
+        names = [name for name in self._store.entries(run) if name.startswith(head) and name.endswith(".parquet")]
         files = {name: self._store.blob(run, name) for name in names}
         if not files:
             return {}, clean("")
@@ -132,7 +133,7 @@ class _EnvelopeTask(_Task):
     def _ask(self, worker: Worker, files: dict[str, bytes] | None) -> None:
         request = self._request
         worker.ask_envelopes(
-            request.run,
+            f"{request.run} load" if request.system else request.run,
             request.metrics,
             request.width,
             axis=request.axis,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dstui.sdk.differences import between, file_changes
+from dstui.sdk.monitoring import system_lines
 from dstui.sdk.views.data import (
     ChartGroup,
     CodeSnapshot,
@@ -20,6 +21,7 @@ from dstui.sdk.views.data import (
     RunLine,
 )
 from dstui.sdk.views.lines import by_importance, lower_is_better
+from dstui.sdk.views.system import system_groups
 from dstui.units import UNKNOWN, format_bytes, format_count, format_duration, format_number, format_time
 from dstui_store import StoreError, clean
 
@@ -45,7 +47,7 @@ def detail(store: Store, line: RunLine, against: RunLine | None, where: SafeText
         where: for a run of another machine, where and when it was last seen.
     """
     run, problems = str(line.id), []
-    parts: dict[str, Any] = {"record": None, "meta": {}, "config": {}, "skipped": []}
+    parts: dict[str, Any] = {"record": None, "meta": {}, "config": {}, "skipped": [], "system_summary": {}}
     for part in parts:
         try:
             parts[part] = getattr(store, part)(run)
@@ -56,10 +58,11 @@ def detail(store: Store, line: RunLine, against: RunLine | None, where: SafeText
     problems += [str(text) for text in meta.get("errors") or []]
     return DetailSnapshot(
         line=line,
-        facts=tuple(_facts(line, record, meta, parts["skipped"], where)),
+        facts=tuple(_facts(line, record, meta, parts["skipped"], where, parts["system_summary"])),
         config=tuple(config_lines(parts["config"], _config_of(store, against))),
         metrics=tuple(metric_line(name, summary[name]) for name in by_importance(summary)),
         groups=tuple(chart_groups(summary)),
+        system_groups=tuple(system_groups(parts["system_summary"].get("summary") or ())),
         notes=tuple(_notes(line, parts["skipped"], problems)),
         against=against,
         problem=clean("; ".join(problems), limit=500),
@@ -133,7 +136,12 @@ def _config_of(store: Store, line: RunLine | None) -> Mapping[str, Any] | None:
 
 
 def _facts(
-    line: RunLine, record: RunRecord | None, meta: Mapping[str, Any], skipped: Sequence[Any], where: SafeText | None
+    line: RunLine,
+    record: RunRecord | None,
+    meta: Mapping[str, Any],
+    skipped: Sequence[Any],
+    where: SafeText | None,
+    load: Mapping[str, Any],
 ) -> list[Fact]:
     facts = [
         ("state", f"{line.state}: {line.reason}" if line.reason else line.state, _tone(line)),
@@ -144,6 +152,7 @@ def _facts(
         ("experiment", line.experiment, ""),
         ("tags", ", ".join(line.tags), ""),
         *_metric_facts(record),
+        *((label, text, "") for label, text in system_lines(load)),
         ("code", code_text(meta.get("code") or {}), ""),
         ("skipped", _skipped_text(skipped), "warn"),
         ("command", shlex.join(record.command) if record is not None else None, ""),

@@ -161,7 +161,10 @@ class LiveRuns:
             followed = self._runs[run.id] = _Followed(self._next_row, run.folder)
             self._next_row -= 1
         new = self._new_points(followed, run)
-        seen = (run.state.get("started_at"), run.state.get("log_bytes"), tuple(run.exit), len(run.config()))
+        seen = (
+            *(run.state.get("started_at"), run.state.get("log_bytes"), tuple(run.exit), len(run.config())),
+            _samples_bytes(run),
+        )
         if not new and seen == followed.seen and followed.line is not None:
             return False
         followed.seen = seen
@@ -187,6 +190,14 @@ class LiveRuns:
         for name, series in points.items():
             followed.curves.setdefault(name, Curve()).add(series)
         return bool(points)
+
+
+def _samples_bytes(run: LiveRun) -> int:
+    """Size of its samples, which grow while it prints and logs nothing."""
+    try:
+        return (run.folder / "system" / "0-system.dsj").stat().st_size
+    except OSError:
+        return 0
 
 
 def last_sign(run: LiveRun) -> SafeText | None:

@@ -248,7 +248,7 @@ class Watch:
             envelopes, problem = answer
             some = next(iter(envelopes.values()), None)
             x0, x1 = (some.x0, some.x1) if some is not None else (0.0, 0.0)
-            self._post(ChartsSnapshot(request.run, request.number, envelopes, x0, x1, problem))
+            self._post(ChartsSnapshot(request.run, request.number, envelopes, x0, x1, problem, request.system))
 
         self._envelopes(request.run, request, "charts", deliver)
 
@@ -281,6 +281,11 @@ class Watch:
         """Curves of a run: at once when it is going on, else by the worker; `deliver` gets (curves, problem)."""
         assert self._live is not None
         assert self._store is not None
+        if self._live.curves(run) is not None and request.system:
+            from dstui.sdk.views.system import live_curves
+
+            deliver((live_curves(self._store, request), clean("")))
+            return
         if self._live.curves(run) is not None:
             curves = self._live.envelopes(
                 run,

@@ -29,8 +29,15 @@ if TYPE_CHECKING:
     from dstui.tui.theme import Look
     from dstui.tui.views.cells import Part
 
-TABS = ("charts", "config", "log", "code", "notes")
-TAB_TITLES = {"charts": "Charts", "config": "Config", "log": "Log", "code": "Code", "notes": "Notes"}
+TABS = ("charts", "config", "log", "code", "notes", "system")
+TAB_TITLES = {
+    "charts": "Charts",
+    "config": "Config",
+    "log": "Log",
+    "code": "Code",
+    "notes": "Notes",
+    "system": "Load",
+}
 
 FACTS_WIDTH = 34
 
@@ -49,9 +56,10 @@ class RunPage(Page):
         self.full_pane = ""
         self.only_differing = False
         self.charts = RunCharts(desk)
+        self.load = RunCharts(desk, system=True)
         self.output = RunLog(desk)
         self.code = RunCode(desk)
-        self._parts = (self.charts, self.output, self.code)
+        self._parts = (self.charts, self.load, self.output, self.code)
 
     # Which run
 
@@ -68,6 +76,7 @@ class RunPage(Page):
     def enter_page(self) -> None:
         """See `Page`."""
         self.charts.enter()
+        self.load.enter()
         self.desk.request(DetailRequest(self.run_id, self.desk.kept.pinned))
         self._ask_for_tab()
 
@@ -81,6 +90,7 @@ class RunPage(Page):
         """See `Page`."""
         look = self.desk.look
         yield self.charts.view
+        yield self.load.view
         yield LineView(PartsModel([], look), look, id="facts")
         yield self.output.view
         yield LineView(PartsModel([], look), look, id="config")
@@ -108,7 +118,8 @@ class RunPage(Page):
 
     def pane_places(self, pane: str) -> tuple[str, ...]:
         """See `Page`."""
-        return {"charts": ("charts",), "log": ("log", "list"), "code": ("code", "list")}.get(pane, ("list",))
+        places = {"charts": ("charts",), "system": ("charts",), "log": ("log", "list"), "code": ("code", "list")}
+        return places.get(pane, ("list",))
 
     def on_resize(self) -> None:
         """Charts of another width need other envelopes."""
@@ -118,6 +129,7 @@ class RunPage(Page):
         """See `Page`."""
         super().set_look()
         self.charts.set_look()
+        self.load.set_look()
         self.output.set_look()
         self.code.show()
         self._show_detail()
@@ -135,13 +147,14 @@ class RunPage(Page):
             self.detail = snapshot
             first = self.charts.set_groups(snapshot.groups) or first
             self._show_detail()
+            first = self.load.set_groups(snapshot.system_groups) or first
             if first or snapshot.line.live:
-                self.charts.ask()
+                (self.load if self.tab == "system" else self.charts).ask()
             if first:
                 self.call_after_refresh(self.focus_first)
             self.desk.page_changed()
         elif isinstance(snapshot, ChartsSnapshot) and snapshot.run == self.run_id:
-            self.charts.receive(snapshot)
+            (self.load if snapshot.system else self.charts).receive(snapshot)
         elif isinstance(snapshot, LogSnapshot) and snapshot.run == self.run_id:
             self.output.receive(snapshot)
         elif isinstance(snapshot, CodeSnapshot) and snapshot.run == self.run_id:
@@ -182,8 +195,9 @@ class RunPage(Page):
         if self.detail is None:
             return [("reading the run", look.quiet)], ()
         view = self.focused_view
-        if view is self.charts.view and (words := self.charts.cursor_words()):
-            return words, ()
+        for charts in (self.charts, self.load):
+            if view is charts.view and (words := charts.cursor_words()):
+                return words, ()
         if self.detail.problem:
             return [(self.detail.problem, look.warn)], ()
         return last_values(self.detail, look, width - 2), ()
@@ -195,6 +209,7 @@ class RunPage(Page):
         pair = ("ds", "diff", str(against.short), run) if against is not None else None
         return {
             "charts": ("ds", "metrics", run),
+            "system": ("ds", "metrics", run, "--system"),
             "log": ("ds", "logs", run),
             "config": (*pair, "--config") if pair else ("ds", "show", run),
             "code": (*pair, "--code") if pair else ("ds", "diff", run, "--code"),
@@ -206,9 +221,9 @@ class RunPage(Page):
 
     def go_back(self) -> bool:
         """Puts away the chart cursor, then the search, then the full pane."""
-        if self.charts.put_cursor_away() or self.output.clear_search():
+        if self.charts.put_cursor_away() or self.load.put_cursor_away() or self.output.clear_search():
             pass
-        elif self.full_pane or self.charts.model.alone:
+        elif self.full_pane or self.charts.model.alone or self.load.model.alone:
             self._set_full("")
         else:
             return False
@@ -239,6 +254,8 @@ class RunPage(Page):
             return
         if view.id == "charts" and (self.full_pane or self.tab != "charts"):
             self._set_full("")
+        elif view.id == "system":
+            self._set_full("" if self.load.model.alone else "system")
         else:
             self._set_full("" if self.full_pane else view.id or "")
 
@@ -302,6 +319,7 @@ class RunPage(Page):
         notes.set_title([("Notes", look.strong)])
         self._show_config()
         self.charts.show()
+        self.load.show()
 
     def _show_config(self) -> None:
         detail, look, view = self.detail, self.desk.look, self.views["config"]
@@ -321,8 +339,9 @@ class RunPage(Page):
         view.set_title(title, [("only what differs", look.accent)] if self.only_differing else [])
 
     def _set_full(self, pane: str) -> None:
-        self.full_pane = "" if pane == "charts" else pane
+        self.full_pane = "" if pane in ("charts", "system") else pane
         self.charts.set_alone(alone=pane == "charts")
+        self.load.set_alone(alone=pane == "system")
         self.refresh_layout()
         self.call_after_refresh(self._after_full)
 
@@ -330,6 +349,7 @@ class RunPage(Page):
         self.focus_first()
         self._ask_for_tab()
         self.charts.show()
+        self.load.show()
         self.desk.page_changed()
 
     def _focus_tab(self) -> None:

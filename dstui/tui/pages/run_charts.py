@@ -29,13 +29,14 @@ LEAST_WIDTH = 20
 
 
 class RunCharts:
-    """The pane `charts`."""
+    """A pane of charts: `charts` of what a run logged, or `system` of its load."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, system: bool = False) -> None:
         self.desk = desk
+        self.system = system
         self.run = ""
         self.model = ChartsModel(desk.look)
-        self.view = LineView(self.model, desk.look, id="charts")
+        self.view = LineView(self.model, desk.look, id="system" if system else "charts")
         self._range: tuple[float, float] | None = None
         self._whole: tuple[float, float] = (0.0, 0.0)
         self._number = 0
@@ -70,7 +71,8 @@ class RunCharts:
         self._number += 1
         x0, x1 = self._range if self._range is not None else (None, None)
         options = self.model.options
-        self.desk.request(ChartsRequest(self.run, self._number, names, width, options.axis, x0, x1, options.log))
+        request = ChartsRequest(self.run, self._number, names, width, options.axis, x0, x1, options.log, self.system)
+        self.desk.request(request)
 
     def receive(self, snapshot: ChartsSnapshot) -> None:
         """Shows the curves."""
@@ -85,7 +87,7 @@ class RunCharts:
         view, look, model = self.view, self.desk.look, self.model
         model.pane_height = view.inner_height
         count = len(model.groups)
-        title: list[Part] = [("Charts", look.strong)]
+        title: list[Part] = [("Load" if self.system else "Charts", look.strong)]
         if count > 1:
             title.append((f"  {model.selected + 1} of {count}", look.quiet))
         if problem:
