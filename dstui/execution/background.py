@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -233,15 +232,15 @@ def _code_paths(project: Path, run: str) -> Iterable[str]:
 
 def _hash_later(layout: Layout, paths: list[str]) -> None:
     """Let a process hash what the run did not wait for, so that the next run knows it."""
+    program = [sys.executable, "-m", "dstui.execution.hashing", str(layout.cache)]
     with contextlib.suppress(OSError):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dstui.execution.hashing", str(layout.cache)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        with process.stdin:
-            process.stdin.write(json.dumps(paths).encode())
+        listed = os.memfd_create("paths")
+        try:
+            with open(listed, "wb", closefd=False) as file:
+                file.write(json.dumps(paths).encode())
+            os.lseek(listed, 0, os.SEEK_SET)
+            nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+            actions = [(os.POSIX_SPAWN_DUP2, listed, 0), *nothing]
+            os.posix_spawn(program[0], program, os.environ, file_actions=actions, setsid=True)
+        finally:
+            os.close(listed)

@@ -283,6 +283,7 @@ def main() -> int:
     folder = Path(sys.argv[1])
     paths = json.load(sys.stdin)
     deadline = time.monotonic() + LEFTOVER_SECONDS
+    private_folder(folder)
     descriptor = os.open(folder / "hashing", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -238,11 +238,17 @@ def to_json(inputs: Sequence[Input], more: int = 0) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> list[Input]:
-    """The inputs of a `data.json` that we wrote when the run began."""
+    """The inputs of a `data.json` of ours, to be hashed again: those that are remembered cost nothing."""
     return [
-        Input(str(item["path"]), str(item["source"]), str(item["kind"]), item.get("size"), reason=item.get("reason"))
+        Input(
+            str(item["path"]),
+            str(item["source"]),
+            str(item["kind"]),
+            item.get("size"),
+            reason=item["reason"] or NOT_YET,
+        )
         for item in data.get("inputs") or []
-        if isinstance(item, dict) and {"path", "source", "kind"} <= item.keys()
+        if isinstance(item, dict) and {"path", "source", "kind", "reason"} <= item.keys()
     ]
 
 

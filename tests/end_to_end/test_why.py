@@ -215,3 +215,30 @@ def test_data_that_is_not_there_stops_the_run_before_it_starts(ds: DsCommand, pr
     refused = ds("run", "--data", "missing.csv", "train.py")
     assert (refused.code, "missing.csv" in refused.err) == (125, True)
     assert json.loads(ds("ls", "--json").out) == []
+
+
+@pytest.mark.slow
+def test_packages_and_data_are_there_when_the_front_was_killed(
+    ds: DsCommand, project: Path, wait_until: Callable[..., None]
+) -> None:
+    (project / "table.csv").write_text("1\n")
+    script = "import os, time\nprint('waiting', flush=True)\nwhile not os.path.exists('gate'): time.sleep(0.01)\n"
+    (project / "train.py").write_text(script)
+    front = subprocess.Popen(
+        [sys.executable, "-m", "dstui", "run", "--data", "table.csv", "train.py"],
+        cwd=project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: "waiting" in ds("logs", "@").out, 30)
+    front.kill()
+    front.wait()
+    (live,) = project.glob(".git/ds/*/live/*/")
+    # As if it had been killed before it knew anything.
+    (live / "env.json").unlink(missing_ok=True)
+    (project / "gate").touch()
+    wait_until(lambda: not live.exists(), 30)
+    found = show(ds)
+    assert found["environment"]["packages"]["pytest"]
+    assert [item["sha256"] for item in found["data"]] == [hashlib.sha256(b"1\n").hexdigest()]
