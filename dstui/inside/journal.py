@@ -69,8 +69,8 @@ PLANNED_SLOTS = 65_536
 """Slots kept ready over all sets of names (about 400 bytes each); past it they are made anew."""
 
 HIGH_DESCRIPTOR = 200
-"""Where a journal's descriptors lie, if the process may have so many. One that turns into a daemon closes all of them and
-gives low numbers to files of its own: a write of ours then finds its number free, instead of writing into theirs."""
+"""Where a journal's descriptors lie, if the process may have so many. One that turns into a daemon closes all of them
+and gives low numbers to files of its own: a write of ours then finds its number free, instead of writing into theirs."""
 
 TEXT_LIMIT = 200
 """Characters kept of a config value that JSON has no type for."""
