@@ -189,7 +189,7 @@ def _tell_pushed(done: Pushed) -> None:
     if words:
         write_line(f"{' and '.join(words)} {'would go' if done.dry else 'sent'} to {name}")
     elif not sent.held:
-        write_line(f"{name} has everything")
+        write_line(f"nothing new to send to {name}")
     if sent.private:
         write_line(f"{sent.private:,} private {_runs(sent.private)} {'stays' if sent.private == 1 else 'stay'} here")
     for item in sent.held[:SHOWN]:

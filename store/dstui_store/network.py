@@ -343,7 +343,7 @@ def last_words(words: str) -> str:
 def _refusal(reason: str, words: str) -> str:
     """Why a remote did not take a ref: what it said itself, else git's word for it."""
     said = [line.removeprefix("remote: ").strip() for line in words.split("\n") if line.startswith("remote: ")]
-    told = [line for line in said if line and not _PROGRESS.match(f"remote: {line}") and not line.startswith("Total ")]
+    told = [line for line in said if line and not re.match(r"error: hook declined|Total \d|[A-Z][a-z]+ \w+: +\d", line)]
     short = re.sub(r"^\[remote rejected\] ", "", reason).strip("() ") or "no reason given"
     return f"{short} ({told[-1][:200]})" if told else short
 

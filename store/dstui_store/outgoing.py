@@ -155,7 +155,7 @@ def _push_log(
     held = store.git.read_ref(ref)
     base, kept = held, _offered(store.git, held, writer)
     for attempt in range(ATTEMPTS):
-        there = _offered(store.git, base, writer)
+        there = kept if base == held else _offered(store.git, base, writer)
         lost = [item for item in [*kept.runs.values(), *kept.operations.values()] if not there.has(item)]
         trial = Sent()
         fresh = _choose(store, key, writer, items, there, base, wanted, allowed, trial, also=lost)
