@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,14 @@ def write_journal(folder: Path, metrics: Mapping[str, list[float]]) -> None:
     journal = JournalWriter(str(folder / "journal"), 0, str(os.getpid()))
     for step, values in enumerate(zip(*metrics.values(), strict=True)):
         journal.log(dict(zip(metrics, values, strict=True)), step, STARTED_AT + step)
+    journal.close()
+
+
+def write_samples(folder: Path, samples: Sequence[Mapping[str, float]], name: str = "system", start: int = 0) -> None:
+    """The load of a run as the sampler writes it, a sample a second."""
+    journal = JournalWriter(str(folder / "system"), 0, name)
+    for second, values in enumerate(samples, start):
+        journal.log(values, second, STARTED_AT + second)
     journal.close()
 
 

@@ -12,21 +12,13 @@ from hypothesis import strategies as st
 
 from dstui.inside.journal import JournalWriter
 from dstui_store import Store, system
-from tests.store.ended_runs import STARTED_AT, committed_run, ended_run
+from tests.store.ended_runs import STARTED_AT, committed_run, ended_run, write_samples
 
 NAMES = ("cpu", "rss_bytes", "gpu0.utilization")
 
 SAMPLES = st.lists(
     st.dictionaries(st.sampled_from(NAMES), st.floats(allow_nan=False, allow_infinity=False), min_size=1), max_size=12
 )
-
-
-def write_samples(live: Path, samples: list[dict[str, float]], name: str = "system", start: int = 0) -> None:
-    """As the sampler does."""
-    writer = JournalWriter(str(live / "system"), 0, name)
-    for second, values in enumerate(samples, start):
-        writer.log(values, second, STARTED_AT + second)
-    writer.close()
 
 
 @given(SAMPLES)
