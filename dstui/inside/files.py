@@ -48,6 +48,9 @@ FILES = 64
 OLD_FILES = 256
 """Files from before the run whose end is remembered."""
 
+OLD_HISTORIES = 8
+"""Checkpoints from before the run from which a training may go on."""
+
 REFUSED = 4_096
 """Files remembered that hold no metrics."""
 
@@ -99,7 +102,7 @@ class Files:
         self._histories: dict[str, HistoryFollower] = {}
         self._event_curves: dict[str, Curves] = {}
         self._old: dict[str, tuple[int, bytes]] = {}
-        self._old_histories: dict[str, tuple[float, str]] = {}
+        self._old_histories: dict[str, set[tuple[float, str]]] = {}
         self._refused: dict[str, int] = {}
         self._unclaimed: dict[str, None] = {}
         self._settings: dict[str, Curves] = {}
@@ -166,9 +169,10 @@ class Files:
         # Folders before those below them, which go by their paths from there; checkpoints in their order.
         for path in sorted(set(found), key=lambda path: (path.count("/"), len(path), path)):
             self._consider(path)
-        for folder, (_, path) in self._old_histories.items():
-            if folder not in self._histories:
+        for histories in self._old_histories.values():
+            for _, path in sorted(histories)[-OLD_HISTORIES:]:
                 self._offer_history(path, is_old=True)
+        self._old_histories.clear()
 
     def _look_through_folders(self) -> None:
         folders = dict.fromkeys([self._cwd, self._project, *self._hello.wanted])
@@ -204,8 +208,8 @@ class Files:
         """Note where a file from before the run ends."""
         if kind_of(os.path.basename(path)) == HISTORY:
             folder = following.output_folder(path)
-            if len(self._old_histories) < OLD_FILES:
-                self._old_histories[folder] = max(self._old_histories.get(folder, (0.0, "")), (status.st_mtime, path))
+            if folder not in self._histories and len(self._old_histories) < OLD_FILES:
+                self._old_histories.setdefault(folder, set()).add((status.st_mtime, path))
         elif path not in self._old and len(self._old) < OLD_FILES:
             self._old[path] = status.st_size, following.read_guard(path, status.st_size)
 

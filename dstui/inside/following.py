@@ -122,10 +122,10 @@ class Follower:
             if done:
                 self._place += done
                 self._guard = (self._guard + data[:done])[-GUARD_BYTES:] if done <= len(data) else b""
-            if ends and done < len(data):
+            elif ends:
                 # The rest waits for more.
                 return True
-            if not done:
+            else:
                 piece = max(PIECE_BYTES, self.reader.largest)
                 if len(data) >= piece:
                     raise NoMetricsError("it has no parts of a readable size")

@@ -8,8 +8,8 @@ Standard library only, Python 3.9, run by path or as `dstui.inside.rows`.
   data and no metrics.
 - **`trainer_state.json`**: the list `log_history`, whose entries are such objects.
 
-Of several columns that count, the first in the order of `STEP_NAMES` is the step; an `epoch` beside it is a metric. A
-column `mode`, `split` or `phase` with the name of a part of the data (`val`) goes in front of the names.
+Of several columns that count, the first in the order of `STEP_NAMES` that a row has is its step; an `epoch` beside it
+is a metric. A column `mode`, `split` or `phase` with the name of a part of the data (`val`) goes in front of the names.
 
 Writers start a file over: Lightning when a column is new, pandas at each save. Each row taken leaves a mark of 32 bits;
 when the file is read again from its start, rows with the same marks are passed over, and at the first one that differs
@@ -212,7 +212,6 @@ class CsvReader(_LineReader):
         super().__init__(row, start)
         self._delimiter = ""
         self._width = 0
-        self._step = -1
         self._counting: list[int] = []
         self._names: dict[int, str] = {}
         self._is_number: set[int] = set()
@@ -234,12 +233,9 @@ class CsvReader(_LineReader):
             self._read_header(text.lstrip("\ufeff"))
             return
         cells = self._split(text)
-        if len(cells) != self._width:
-            self._miss()
-            return
-        step = self._step_of(cells)
+        counting, step = self._step_of(cells) if len(cells) == self._width else (-1, None)
         if step is None:
-            if cells[self._counting[0]].strip().lower() in STEP_NAMES:
+            if any(_rank(cell.strip()) is not None for cell in cells):
                 # Somebody appends to the table of an earlier run, header and all.
                 self._read_header(text)
             else:
@@ -250,7 +246,7 @@ class CsvReader(_LineReader):
         values: dict[str, float] = {}
         for index, name in list(self._names.items()):
             cell = cells[index]
-            if cell:
+            if cell and index != counting:
                 number = _number(cell)
                 if number is not None:
                     self._is_number.add(index)
@@ -269,16 +265,13 @@ class CsvReader(_LineReader):
             time = None
         self._give(step, values, time, hash(tuple(filter(None, cells))))
 
-    def _step_of(self, cells: list[str]) -> int | None:
-        if self._step >= 0:
-            return _whole_text(cells[self._step])
-        # The first that really counts in whole numbers.
+    def _step_of(self, cells: list[str]) -> tuple[int, int | None]:
+        """The first column that counts in whole numbers in this row, and its number."""
         for index in self._counting:
             step = _whole_text(cells[index])
             if step is not None:
-                self._step = index
-                return step
-        return None
+                return index, step
+        return -1, None
 
     def _read_header(self, text: str) -> None:
         self._delimiter = max(",;\t", key=text.count)
@@ -290,7 +283,6 @@ class CsvReader(_LineReader):
         if len(names) < 2 or len(names) > COLUMNS:
             raise TableError(f"a table of {len(names):,} columns holds no metrics")
         self._counting = sorted(counting, key=lambda index: counting[index])
-        self._step = -1
         lower = [name.lower() for name in names]
         self._part = next((index for index, name in enumerate(lower) if name in PART_NAMES), -1)
         self._time = next((index for index, name in enumerate(lower) if name in TIME_NAMES), -1)
@@ -335,13 +327,13 @@ class JsonLinesReader(_LineReader):
 class TrainerHistory(_Table):
     """What Hugging Face's Trainer has logged, over the `trainer_state.json` of all its checkpoints.
 
-    Each file repeats the history from the start. What a file of an earlier run says belongs to this run's only if the
-    training does not go on from there.
+    Each file repeats the history from the start. When a training goes on from a checkpoint of an earlier run, what that
+    one holds is not this run's.
     """
 
     def __init__(self, row: Row) -> None:
         super().__init__(row)
-        self._earlier = -1
+        self._earlier: dict[int, array[int]] = {}
 
     def remember(self, data: bytes) -> None:
         """Take in a file that was there before the run.
@@ -350,9 +342,7 @@ class TrainerHistory(_Table):
             TableError: it is no such file, or not whole.
         """
         step, entries = _history(data)
-        if step > self._earlier:
-            self._earlier = step
-            self._marks = array("I", (hash(repr(entry)) & 0xFFFFFFFF for entry in entries[:ROWS]))
+        self._earlier[step] = _marks(entries)
 
     def take(self, data: bytes) -> None:
         """Hand on what a whole file says and others have not.
@@ -361,9 +351,12 @@ class TrainerHistory(_Table):
             TableError: it is no such file, or not whole.
         """
         step, entries = _history(data)
-        if step <= self._earlier:
-            self.forget()
-        self._earlier = -1
+        if self._earlier:
+            marks = _marks(entries)
+            # Of a training that starts over, the checkpoints before this one have been written anew.
+            before = [old for at, old in self._earlier.items() if at < step and marks[: len(old)] == old]
+            self._marks = max(before, key=len, default=self._marks)
+            self._earlier.clear()
         try:
             self._take(entries)
         except RewrittenError:
@@ -377,6 +370,10 @@ class TrainerHistory(_Table):
                 found = _entry(entry) if isinstance(entry, dict) else None
                 if found is not None:
                     self._row(*found)
+
+
+def _marks(entries: list[Any]) -> array[int]:
+    return array("I", (hash(repr(entry)) & 0xFFFFFFFF for entry in entries[:ROWS]))
 
 
 def _history(data: bytes) -> tuple[int, list[Any]]:

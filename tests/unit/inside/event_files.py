@@ -1,6 +1,6 @@
 """Event files made of plain bytes, for tests that need one of a certain form.
 
-The reader's own check is used; that it is the right one is known from files of real programs (`tests/data/event_files`).
+The reader's own check is used; that it is the right one is known from the files in `tests/data/event_files`.
 """
 
 from __future__ import annotations
