@@ -63,7 +63,7 @@ _NOISE = re.compile(
     r"(?i)^(please make sure you have|and the repository exists|fatal: could not read from remote repository"
     r"|fatal: the remote end hung up unexpectedly|error: failed to push some refs|to \S+$|hint:"
     r"|warning: permanently added|fetch-pack: unexpected disconnect|fatal: early eof|fatal: unpack-objects error"
-    r"|fatal: index-pack failed)"
+    r"|fatal: index-pack failed|fatal: fsck error in packed object)"
 )
 """Lines that say nothing that the line before did not say better."""
 
@@ -332,7 +332,9 @@ def user_setting(git: Git, key: str) -> str | None:
 
 def last_words(words: str) -> str:
     """The line of git's last words that says most, without a password."""
-    lines = [line.strip() for line in words.split("\n")]
+    lines = [
+        "".join(letter if letter.isprintable() else "\ufffd" for letter in line.strip()) for line in words.split("\n")
+    ]
     told = [line for line in lines if line and not _PROGRESS.match(line) and not _NOISE.match(line)]
     plain = [line for line in lines if line and not _PROGRESS.match(line)]
     line = (told or plain or ["git ended without a word"])[-1]

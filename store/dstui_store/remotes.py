@@ -99,7 +99,7 @@ def protocol_of(url: str) -> str:
     Raises:
         StoreError: another one, or a URL that git would take for an option or a program.
     """
-    shown = without_password(url)[:200]
+    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in without_password(url)[:200])
     hint = f"known are {', '.join(sorted(set(PROTOCOLS.values())))}, `host:path` and the path of a folder"
     if not url or len(url) > MAX_URL_LENGTH or url.startswith("-") or not url.isprintable():
         raise StoreError(f"`{shown}` is no address of a repository", hint=hint)
