@@ -44,7 +44,7 @@ CREATE TABLE run(
   ended REAL, duration REAL, size INTEGER, sweep TEXT, trial INTEGER, parent_run TEXT, notes TEXT,
   deleted INTEGER NOT NULL DEFAULT 0, version INTEGER NOT NULL, record TEXT NOT NULL);
 CREATE INDEX run_version ON run(version);
-CREATE INDEX run_started ON run(started);
+CREATE INDEX run_listed ON run(deleted, started, number);
 CREATE INDEX run_commit ON run(commit_id);
 CREATE TABLE key(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE(kind, name));
 CREATE TABLE param(key INTEGER, row INTEGER, num REAL, text TEXT, PRIMARY KEY(key, row)) WITHOUT ROWID;
@@ -119,8 +119,9 @@ class Index:
 
     def find(self, condition: str, values: Sequence[Any]) -> list[str]:
         """Ids of runs under an SQL condition on the table `run`, newest first; conditions are ours, values are data."""
+        # The plus leaves the index of listings aside, so that a condition may choose its own.
         rows = self.query(
-            f"SELECT id FROM run WHERE deleted = 0 AND ({condition}) ORDER BY started DESC, number DESC, row DESC",
+            f"SELECT id FROM run WHERE +deleted = 0 AND ({condition}) ORDER BY started DESC, number DESC, row DESC",
             values,
         )
         return [row[0] for row in rows]

@@ -153,12 +153,13 @@ class IndexColumns:
 
     def _read(self, kind: str, keys: Sequence[str], rows: Sequence[int] | None) -> dict[str, _Found]:
         """What all rows, or some, have for these keys of one kind; text wins where a value is both."""
+        # `NOT INDEXED`: rows are looked up by number; the listing's index would go through all of them.
         parts = [f"row IN ({','.join(map(str, rows))})"] if rows is not None else self._portions()
         if kind == "builtin":
             names = ", ".join(_TEXTS.get(key) or _NUMBERS[key] for key in keys)
             gathered = [_Gathered() for _ in keys]
             for part in parts:
-                found = self._query(f"SELECT row, {names} FROM run WHERE deleted = 0 AND {part}", ())
+                found = self._query(f"SELECT row, {names} FROM run NOT INDEXED WHERE deleted = 0 AND {part}", ())
                 ids, *columns = zip(*found, strict=True) if found else ((), *((),) * len(keys))
                 for key, into, values in zip(keys, gathered, columns, strict=True):
                     into.add(ids, *((None, values) if key in _TEXTS else (values, None)))
@@ -198,7 +199,7 @@ class IndexColumns:
     def _patch(self, changed: NDArray[np.int64]) -> None:
         old_rows = self.rows
         only = ",".join(map(str, changed.tolist()))
-        alive = _integers(self._query(f"SELECT row FROM run WHERE deleted = 0 AND row IN ({only})", ()))
+        alive = _integers(self._query(f"SELECT row FROM run NOT INDEXED WHERE deleted = 0 AND row IN ({only})", ()))
         self.rows = np.union1d(np.setdiff1d(old_rows, changed), alive)
         place, kept = self._places(old_rows)
         kept &= ~np.isin(old_rows, changed)
