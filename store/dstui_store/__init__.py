@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dstui_store.errors import RemoteRefusedError as RemoteRefusedError
     from dstui_store.errors import RunNotFoundError as RunNotFoundError
     from dstui_store.errors import StoreError as StoreError
+    from dstui_store.extract import CodeTree as CodeTree
+    from dstui_store.extract import Extracted as Extracted
     from dstui_store.git import git_version as git_version
     from dstui_store.git import read_config as read_config
     from dstui_store.incoming import Received as Received
