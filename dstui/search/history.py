@@ -242,7 +242,7 @@ def _cleaned(told: Told) -> Told:
 
 
 def _sort_text(event: Proposed) -> str:
-    return json.dumps([dict(event.params), event.origin, event.reason], sort_keys=True, default=str)
+    return json.dumps([dict(event.params), event.origin, event.reason, event.model], sort_keys=True, default=str)
 
 
 def _rank(told: Told) -> tuple[int, bool, float, str]:
