@@ -156,7 +156,7 @@ class RunReading(ABC):
 
     def system_summary(self, run: str) -> dict[str, Json]:
         """Those samples in a few numbers, as `meta.json` has them: `summary` by metric, and `devices`."""
-        return self._from(run, _live_system, lambda: _object(self.json(run, "meta.json").get("system")))
+        return self._from(run, _live_system, lambda: system.checked(self.json(run, "meta.json").get("system")))
 
     def code_files(self, run: str) -> dict[str, str]:
         """Path to blob of a run's code, submodules left out; errors as `code_entries`."""
@@ -396,10 +396,6 @@ def _live_system(found: LiveRun) -> dict[str, Json]:
     if not system.has_samples(found.folder):
         return {}
     return system.about(system.read_live(found.folder), system.devices(found.folder))
-
-
-def _object(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Json) -> str | None:

@@ -32,10 +32,14 @@ MAX_CELLS = 10_000_000
 LONGEST_GAP_SECONDS = 3600.0
 """For the mean a sample stands for the time since the one before, but for no longer than this."""
 
+PARTS = ("mean", "max", "last")
+"""What is said of a metric."""
+
 MAX_LISTED = 16
 """GPUs of a run that stand in its line of the log."""
 
 MAX_DEVICES = 64
+MAX_INDEX = 10_000
 MAX_DEVICES_BYTES = 64 << 10
 MAX_NAME_CHARACTERS = 100
 """Of `devices.json`, and of the name of a device."""
@@ -113,16 +117,34 @@ def devices(live: Path) -> list[Json]:
     return found[:MAX_DEVICES]
 
 
+def checked(load: Json) -> dict[str, Json]:
+    """What `meta.json` says of the samples, in the form of `about` whatever was written there; empty for no samples."""
+    if not isinstance(load, dict):
+        return {}
+    summary, found = load.get("summary"), load.get("devices")
+    known = {
+        name: {part: item[part] if is_finite(item.get(part)) else None for part in PARTS}
+        for name, item in (summary.items() if isinstance(summary, dict) else ())
+        if isinstance(item, dict)
+    }
+    listed = [_device(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    return {"summary": dict(list(known.items())[:MAX_WIDE_KEYS]), "devices": listed[:MAX_DEVICES]}
+
+
 def device_names(load: Mapping[str, Json] | None) -> tuple[str, ...]:
     """Those GPUs as a listing names them: `gpu0 NVIDIA A100`."""
-    return tuple(f"gpu{item['index']} {item['name']}" for item in (load or {}).get("devices") or ())[:MAX_LISTED]
+    found = [item for item in (load or {}).get("devices") or () if item["index"] is not None]
+    return tuple(f"gpu{item['index']} {item['name']}" for item in found)[:MAX_LISTED]
 
 
 def _device(item: Mapping[str, Json]) -> dict[str, Json]:
     index, memory = item.get("index"), item.get("memory_bytes")
-    texts = {key: str(item.get(key) or "")[:MAX_NAME_CHARACTERS] for key in ("name", "uuid_sha256")}
-    numbers = {"index": index, "memory_bytes": memory}
-    return texts | {key: value if is_finite(value) else None for key, value in numbers.items()}
+    return {
+        "index": index if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < MAX_INDEX else None,
+        "name": str(item.get("name") or "")[:MAX_NAME_CHARACTERS],
+        "memory_bytes": memory if is_finite(memory) else None,
+        "uuid_sha256": str(item.get("uuid_sha256") or "")[:MAX_NAME_CHARACTERS],
+    }
 
 
 def _rows(data: JournalData) -> tuple[Integers, Integers, list[str], Floats]:

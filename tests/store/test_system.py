@@ -96,7 +96,7 @@ def test_a_run_carries_its_load(project: Path) -> None:
         before = store.system_summary(run)
         record = store.commit_ended(run)
         assert record is not None
-        assert record.devices[0] == "gpu1 Card"
+        assert record.devices == ("gpu1 Card",)
         assert np.array_equal(store.system(run)["cpu"].value, [50, 100])
         assert store.system_summary(run) == before
         assert before["summary"]["cpu"] == {"mean": 75.0, "max": 100.0, "last": 100.0}
@@ -128,3 +128,26 @@ def test_samples_that_make_no_sense_keep_no_run_from_its_commit(project: Path, d
         record = store.commit_ended(run)
         assert record is not None
         assert record.state == "finished"
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        None,
+        7,
+        [],
+        {"summary": 3, "devices": {}},
+        {"summary": {"cpu": "x", "a": {"mean": "y", "max": [], "last": True}}, "devices": [1, {"index": "0"}]},
+        {"summary": {str(number): {} for number in range(5000)}, "devices": [{"index": 1 << 80}] * 500},
+    ],
+)
+def test_what_others_wrote_of_their_load_has_the_known_form(load: object) -> None:
+    found = system.checked(load)
+    for item in found.get("summary", {}).values():
+        assert all(value is None or isinstance(value, int | float) for value in item.values())
+    for device in found.get("devices", []):
+        assert device["index"] is None or 0 <= device["index"] < system.MAX_INDEX
+        assert isinstance(device["name"], str)
+    assert len(found.get("summary", {})) <= 1024
+    assert len(found.get("devices", [])) <= system.MAX_DEVICES
+    assert system.device_names(found) == ()

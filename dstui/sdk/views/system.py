@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 CHARTS = (
     ("CPU %", (r"cpu",)),
     ("memory bytes", (r"rss_bytes",)),
-    ("GPU use %", (r"gpu\d+\.utilization",)),
-    ("GPU memory bytes", (r"gpu\d+\.memory_bytes",)),
-    ("GPU own memory bytes", (r"gpu\d+\.own_memory_bytes",)),
-    ("GPU power watts", (r"gpu\d+\.power_watts",)),
-    ("GPU heat celsius", (r"gpu\d+\.temperature_celsius",)),
+    ("GPU use %", (r"gpu[0-9]{1,4}\.utilization",)),
+    ("GPU memory bytes", (r"gpu[0-9]{1,4}\.memory_bytes",)),
+    ("GPU own memory bytes", (r"gpu[0-9]{1,4}\.own_memory_bytes",)),
+    ("GPU power watts", (r"gpu[0-9]{1,4}\.power_watts",)),
+    ("GPU heat celsius", (r"gpu[0-9]{1,4}\.temperature_celsius",)),
     ("disk bytes", (r"read_bytes", r"written_bytes")),
     ("disk free bytes", (r"disk_free_bytes",)),
     ("machine CPU %", (r"host\.cpu",)),
@@ -28,17 +28,19 @@ CHARTS = (
     ("machine load", (r"host\.load",)),
     ("network bytes", (r"host\.sent_bytes", r"host\.received_bytes")),
     ("processes", (r"processes",)),
-    ("GPU clock MHz", (r"gpu\d+\.sm_clock_mhz",)),
+    ("GPU clock MHz", (r"gpu[0-9]{1,4}\.sm_clock_mhz",)),
 )
 """Title and names of each chart; what is no load (constant, or told by another) has none."""
 
 
 def system_groups(names: Iterable[str]) -> list[ChartGroup]:
     """Charts for these samples: one for each kind, with a curve for each GPU."""
-    found = sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+    known = list(names)
     groups = []
     for title, patterns in CHARTS:
-        members = [name for name in found if any(re.fullmatch(pattern, name) for pattern in patterns)]
+        members = [name for name in known if any(re.fullmatch(pattern, name) for pattern in patterns)]
+        # `gpu2` before `gpu10`.
+        members.sort(key=lambda name: (len(name.partition(".")[0]), name))
         if members:
             groups.append(ChartGroup(clean(title), tuple((_label(name), clean(name)) for name in members)))
     return groups
