@@ -248,6 +248,7 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
         *system_lines(detail.system_summary),
         ("experiment", view.experiment or None),
         ("tags", ", ".join(view.tags) or None),
+        ("sharing", "private: never leaves this clone" if record.private else None),
         ("note", view.notes or None),
         ("code", _code(code)),
         *(("skipped", f"{item.get('path')}: {item.get('reason')}") for item in detail.skipped[:10]),

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "dstui").rglob("*.py"), *(ROOT / "store" / "dstui_store").rglob("*.py")])
 STORE = [path for path in SOURCES if "dstui_store" in path.parts]
 GIT_MODULE = ROOT / "store" / "dstui_store" / "git.py"
+NETWORK_MODULE = GIT_MODULE.with_name("network.py")
 
 LOADERS = (
     "pickle",
@@ -133,7 +134,7 @@ def test_every_process_is_started_with_a_list_of_words() -> None:
 def test_every_wait_for_a_process_of_the_store_has_an_end() -> None:
     endless = [
         place
-        for place, name, call in calls([GIT_MODULE])
+        for place, name, call in calls([GIT_MODULE, NETWORK_MODULE])
         if name == "subprocess.run" and "timeout" not in {keyword.arg for keyword in call.keywords}
     ]
     # `git version` alone: it reads nothing.
@@ -212,8 +213,28 @@ def test_only_one_function_makes_an_environment_for_git() -> None:
     assert makers[0].startswith("store/dstui_store/git.py")
 
 
+def test_only_one_module_makes_git_reach_out() -> None:
+    reaching = {"push", "fetch", "ls-remote", "pull", "clone"}
+    found = [
+        place
+        for place, name, call in calls(STORE)
+        if name.endswith("_run") or name in {"git.run", "self.git.run", "store.git.run", "self._git.run"}
+        if call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value in reaching
+    ]
+    assert found
+    assert {place.rpartition(":")[0] for place in found} == {"store/dstui_store/network.py"}
+
+
+def test_local_work_never_reaches_out() -> None:
+    from dstui_store.git import VERBS
+    from dstui_store.network import NETWORK_VERBS
+
+    shared = VERBS & NETWORK_VERBS
+    assert shared == {"config"}
+
+
 def test_git_never_gets_the_environment_of_the_user() -> None:
-    for place, name, call in calls([GIT_MODULE]):
+    for place, name, call in calls([GIT_MODULE, NETWORK_MODULE]):
         if name in {"subprocess.run", "subprocess.Popen"}:
             environment = [ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "env"]
             assert environment, place

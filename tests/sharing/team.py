@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dstui_store import Received, Remote, RunRecord, Sent, Sharing, Store
+from dstui_store import Received, Remote, RunRecord, Sent, Sharing, Snapshot, Store
 from tests.store.ended_runs import committed_run
 from tests.store.git_projects import git
 
@@ -67,6 +67,7 @@ class Clone:
 
     path: Path
     store: Store
+    _snapshot: Snapshot | None = None
 
     @property
     def sharing(self) -> Sharing:
@@ -80,9 +81,15 @@ class Clone:
     def writer(self) -> str:
         return self.store.writer()
 
-    def run(self, **how: Any) -> RunRecord:
-        """One more run with the code as it is; arguments as `committed_run`."""
-        return committed_run(self.store, self.store.snapshot(), **how)
+    def run(self, *, edited: bool = False, **how: Any) -> RunRecord:
+        """One more run with the code as it was at the first; arguments as `committed_run`.
+
+        Args:
+            edited: with the code as it is now.
+        """
+        if self._snapshot is None or edited:
+            self._snapshot = self.store.snapshot()
+        return committed_run(self.store, self._snapshot, **how)
 
     def push(self, **how: Any) -> Sent:
         return self.sharing.push(self.remote, **how)
@@ -123,12 +130,12 @@ class Team:
     def refs(self) -> dict[str, str]:
         """Ref to object id of all refs there."""
         lines = self.git("for-each-ref", "--format=%(refname) %(objectname)").split("\n")
-        return dict(line.split(" ") for line in lines if line)  # type: ignore[misc]
+        return dict(line.split(" ") for line in lines if line)
 
     def objects(self) -> dict[str, str]:
         """Id to kind of every object there, reachable or not."""
         lines = self.git("cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)").split("\n")
-        return dict(line.split(" ") for line in lines if line)  # type: ignore[misc]
+        return dict(line.split(" ") for line in lines if line)
 
     def all_bytes(self) -> bytes:
         """Every object there, one after the other, uncompressed."""

@@ -51,7 +51,7 @@ def test_private_runs_and_the_user_s_own_commits_never_reach_the_remote(reached:
     commits = set(git(alice.path, "rev-list", "--all").decode().split()) - set(reached.objects())
     public = alice.run(log=b"PUBLIC-LOG\n")
     write_files(alice.path, {"hidden.py": "print('PRIVATE-CODE')\n"})
-    private = alice.run(private=True, name="PRIVATE-NAME", log=b"PRIVATE-LOG\n", notes="PRIVATE-NOTE")
+    private = alice.run(edited=True, private=True, name="PRIVATE-NAME", log=b"PRIVATE-LOG\n", notes="PRIVATE-NOTE")
     alice.store.operate(private.id, "tag", tag="PRIVATE-TAG")
     alice.store.operate(private.id, "note", value="PRIVATE-LATER")
     sent = alice.push()

@@ -33,7 +33,7 @@ def moves_little(team: Team, runs: int) -> None:
     assert count(bob.store.git.run("cat-file", "--batch-check", "--batch-all-objects")) - known <= MOST_OBJECTS
     # One edited file: its blob, and the tree it stands in.
     write_files(alice.path, {"train.py": "print('edited')\n"})
-    alice.run(metrics={"loss": [1.0, 0.5]})
+    alice.run(edited=True, metrics={"loss": [1.0, 0.5]})
     assert 0 < alice.push().objects <= MOST_OBJECTS
     bob.pull()
     assert alice.ids() == bob.ids()

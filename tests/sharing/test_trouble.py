@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dstui_store import RemoteError, RemoteRefusedError, network
+from dstui_store import RemoteError, RemoteRefusedError, Sharing, Store, network
 from tests.sharing.team import HOST, Server, Team, free_port, make_team, sshd
+from tests.store.ended_runs import committed_run
 from tests.store.git_projects import fsck, git
 
 if TYPE_CHECKING:
@@ -57,8 +59,6 @@ def test_the_user_s_push_goes_through_all_the_same_and_one_line_says_what_happen
 
 def push_of_the_user(path: Path) -> str:
     """What `git push` writes; it must succeed."""
-    import subprocess
-
     done = subprocess.run(
         ["git", "push"], cwd=path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60
     )
@@ -82,8 +82,6 @@ def test_a_remote_that_vanishes_while_it_takes_a_push_gets_each_run_once(
 
     def pushing() -> None:
         # Its own store: an index belongs to the thread that opened it.
-        from dstui_store import Sharing, Store
-
         with Store.open(alice.path) as store:
             try:
                 Sharing(store).push(Sharing(store).find())
@@ -202,7 +200,8 @@ def test_a_project_without_a_remote_is_told_what_to_do(project: Path, ds: DsComm
     assert (done.code, done.out) == (3, "")
     assert "no remote to share runs through" in done.err
     assert "ds share on URL" in done.err
-    assert ds("run", "train.py", cwd=project).code == 0
+    with Store.open(project, create=True) as store:
+        committed_run(store)
     missing = ds("push", "--remote", str(project / "nowhere.git"), cwd=project)
     assert missing.code == 3
     assert "does not appear to be a git repository" in missing.err
