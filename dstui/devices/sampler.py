@@ -197,8 +197,9 @@ class Sampler:
         self.meet(now)
         readings = self._gpus.ask()
         host = self._host.sample()
-        self._log(now, host, readings)
+        # Before the samples: a device that has none now must have its reason there.
         self._tell(host.memory_total_bytes)
+        self._log(now, host, readings)
         for run, disk in self._runs.values():
             run.add(now, host, readings, disk.look())
 

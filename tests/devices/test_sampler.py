@@ -35,6 +35,11 @@ with Meeting().watching():
 """
 
 
+def problem_state(meeting: Meeting, index: int) -> State | None:
+    problem = samples.latest(meeting).devices[index].problem
+    return None if problem is None else problem.state
+
+
 def test_somebody_interested_gets_a_sampler_which_leaves_after_him(
     meeting: Meeting, cards: Cards, wait_until: Callable[..., None]
 ) -> None:
@@ -55,11 +60,9 @@ def test_somebody_interested_gets_a_sampler_which_leaves_after_him(
         assert processes is not None
         assert [(item.pid, item.memory_bytes) for item in processes] == [(os.getpid(), 300 << 20)]
         cards.have_idle(4, "err nvmlDeviceGetTemperature@1 15")
-        wait_until(lambda: samples.latest(meeting).devices[1].problem)
+        wait_until(lambda: problem_state(meeting, 1) is State.LOST)
+        wait_until(lambda: samples.latest(meeting).devices[1].sample.utilization_percent is None)
         lost = samples.latest(meeting)
-        assert lost.devices[1].problem is not None
-        assert lost.devices[1].problem.state is State.LOST
-        assert lost.devices[1].sample.utilization_percent is None
         assert lost.devices[0].problem is None
     wait_until(lambda: not sampler_pids(meeting), deadline=15)
 
