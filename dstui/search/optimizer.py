@@ -261,8 +261,9 @@ class BayesianOptimizer:
 
     def _failed(self, why: str) -> SearchFailed:
         error = self._last_error
+        shown = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
         failure = SearchFailed(
-            why[0].upper() + why[1:] + (f"; the last error: {type(error).__name__}: {error}" if error else ""),
+            why[0].upper() + why[1:] + (f"; the last error: {shown}" if shown else ""),
             hint=f"call the objective by hand with {show_point(self.history.trials[-1].point)}"
             if self.history.trials
             else None,

@@ -84,7 +84,8 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         self._idle = list(range(number))
         self._processes: dict[int, _Worker] = {}
-        self._busy: dict[int, tuple[Any, float]] = {}
+        self._busy: dict[int, tuple[Any, float | None]] = {}
+        """Per worker its ticket, and when it began; None while it is still starting."""
 
     def __enter__(self) -> Workers:
         return self
@@ -110,7 +111,7 @@ class Workers:
         if worker is None or not worker.process.is_alive():
             self._end(place)
             worker = self._processes[place] = self._spawned(place)
-        self._busy[place] = (ticket, time.monotonic())
+        self._busy[place] = (ticket, None)
         try:
             worker.pipe.send(params)
         except OSError:
@@ -123,12 +124,14 @@ class Workers:
             found = []
             for ready in multiprocessing.connection.wait(list(pipes), self._patience()):
                 place = pipes[ready]
-                found.append((place, self._received(place)))
+                result = self._received(place)
+                if result is not None:
+                    found.append((place, result))
             now = time.monotonic()
             if self._timeout_seconds is not None:
                 done = {place for place, _ in found}
                 for place, (_, started) in list(self._busy.items()):
-                    if place not in done and now - started >= self._timeout_seconds:
+                    if place not in done and started is not None and now - started >= self._timeout_seconds:
                         self._end(place)
                         sentence = f"it took over {self._timeout_seconds:g} s"
                         found.append((place, Result(failure="timeout", error=sentence)))
@@ -143,10 +146,11 @@ class Workers:
     def _patience(self) -> float | None:
         if self._timeout_seconds is None:
             return None
-        first = min(started for _, started in self._busy.values())
-        return max(0.0, first + self._timeout_seconds - time.monotonic())
+        first = min((started for _, started in self._busy.values() if started is not None), default=None)
+        return None if first is None else max(0.0, first + self._timeout_seconds - time.monotonic())
 
-    def _received(self, place: int) -> Result:
+    def _received(self, place: int) -> Result | None:
+        """What a worker sent; None where it only says that it has begun, which is when its time starts."""
         worker = self._processes[place]
         try:
             result = worker.pipe.recv()
@@ -159,7 +163,10 @@ class Workers:
                 failure = "oom" if code == -signal.SIGKILL else "killed"
                 return Result(failure=failure, error=f"its process was ended by {signal.Signals(-code).name}")
             return Result(failure="failed", error=f"its process ended with {code}")
-        return result if isinstance(result, Result) else Result(failure="failed", error="it sent something else")
+        if isinstance(result, Result):
+            return result
+        self._busy[place] = (self._busy[place][0], time.monotonic())
+        return None
 
     def _spawned(self, place: int) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -175,6 +182,9 @@ class Workers:
             worker.process.kill()
             worker.process.join()
             worker.pipe.close()
+
+
+_BEGUN = "begun"
 
 
 @dataclass
@@ -194,6 +204,7 @@ def _work(pipe: Any, objective: Objective, device: str | None) -> None:
             params = pipe.recv()
         except (EOFError, OSError):
             return
+        pipe.send(_BEGUN)
         result = evaluate(objective, params)
         try:
             ForkingPickler.dumps(result)

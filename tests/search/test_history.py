@@ -31,9 +31,7 @@ SPACE = space_of({"x": (0.0, 1.0)})
 
 
 def trial(number: int, value: float | None = None, outcome: str = COMPLETE, failure: str = "", **more: Any) -> Trial:
-    return Trial(
-        TrialKey("0", number), {"x": number / 1000}, outcome=outcome, value=value, failure=failure, **more
-    )
+    return Trial(TrialKey("0", number), {"x": number / 1000}, outcome=outcome, value=value, failure=failure, **more)
 
 
 def test_the_order_of_events_does_not_matter() -> None:
@@ -129,9 +127,7 @@ def test_three_failures_without_a_success_hold_a_sweep_with_the_reason() -> None
     assert hold_reason(History(tuple(failed))) is None
     failed.append(trial(2, outcome=FAILED, failure="oom"))
     reason = hold_reason(History(tuple(failed)))
-    assert reason == (
-        "3 trials failed and none succeeded: the objective was never logged (2), out of memory (1)"
-    )
+    assert reason == ("3 trials failed and none succeeded: the objective was never logged (2), out of memory (1)")
     assert hold_reason(History((*failed, trial(3, 1.0)))) is None
 
 

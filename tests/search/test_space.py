@@ -36,7 +36,10 @@ from dstui.search.space_text import parse_parameter, parse_space
         ("opt=adam", "opt: always adam"),
         ("neg=-5..-1", "neg: whole numbers -5 to -1"),
         ("m=0.0..0.99@optimizer=sgd", "m: 0 to 0.99, only when optimizer is sgd"),
-        ("m=0.0..0.99@optimizer=sgd,lion@flag=true", "m: 0 to 0.99, only when flag is true and optimizer is sgd or lion"),
+        (
+            "m=0.0..0.99@optimizer=sgd,lion@flag=true",
+            "m: 0 to 0.99, only when flag is true and optimizer is sgd or lion",
+        ),
     ],
 )
 def test_a_text_means_what_its_words_say(text: str, words: str) -> None:
