@@ -92,6 +92,7 @@ _HOMES = {
         "RunNotFoundError",
         "StoreError",
     ),
+    "extract": ("CodeTree", "Extracted"),
     "git": ("git_version", "read_config"),
     "incoming": ("Received", "Rewritten"),
     "disclosure": ("Finding",),
