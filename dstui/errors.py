@@ -6,6 +6,7 @@ DstuiError
 │   ├── ConfigError     a configuration file or variable is wrong
 │   ├── QueryError      a query text is wrong; knows the position
 │   └── RunNotFound     no run, or more than one, answers to a name
+├── RefusedError        what was asked for can never be done here
 ├── LaunchError         a command could not be started; carries the exit code of `ds run`
 ├── DeviceError         a GPU, driver or machine reading failed
 ├── InternalError       a bug of ours
@@ -64,6 +65,10 @@ class RunNotFound(UsageError):
         super().__init__(message, hint=hint)
         self.name = name
         self.candidates = candidates
+
+
+class RefusedError(DstuiError):
+    """What was asked for is understood, and can never be done on this machine."""
 
 
 class LaunchError(DstuiError):

@@ -7,6 +7,7 @@ The environment's name of `run.log_max` is `DSTUI_RUN_LOG_MAX`.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -56,6 +57,26 @@ def _seconds(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return parse_duration(_text(value))
+
+
+def _slots(value: object) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 4096:
+        raise UsageError("it must be a whole number from 0 to 4096")
+    return value
+
+
+def _tables(value: object) -> str:
+    """Tables as JSON; what they mean is for who reads them."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise UsageError("it must be a table, or JSON in the environment") from error
+    if not isinstance(value, dict):
+        raise UsageError("it must be a table")
+    return json.dumps(value, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,28 @@ SETTINGS = {
             _choice("replace", "both", "off"),
             "what the script logs to wandb: recorded here and not sent, both, or not looked at",
             'wandb = "both"',
+        ),
+        Setting(
+            "scheduler.cpu_slots",
+            0,
+            _slots,
+            "jobs of one CPU that run at once; 0 = one on a machine without a GPU, else a slot for each core",
+            "cpu_slots = 4",
+        ),
+        Setting("scheduler.hours", "", _text, "jobs start only in this time of day", 'hours = "20:00-08:00"'),
+        Setting(
+            "scheduler.tiers",
+            "{}",
+            _tables,
+            "what the priorities high, normal and low give: gpus, max_gpus, quota, borrow, preemptible",
+            "tiers.high = { gpus = 4 }",
+        ),
+        Setting(
+            "scheduler.accounts",
+            "{}",
+            _tables,
+            "accounts with a weight and with tiers of their own",
+            "accounts.vision = { weight = 2 }",
         ),
     )
 }

@@ -174,6 +174,7 @@ class Attempt:
         state: `starting`, `running`, then the run's.
         pid, ticks, boot: the keeper's identity; None before it has one.
         devices: ids of the GPUs it holds.
+        live: the run's live folder.
     """
 
     job: str
@@ -186,6 +187,7 @@ class Attempt:
     devices: tuple[str, ...]
     started_at: float
     ended_at: float | None = None
+    live: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

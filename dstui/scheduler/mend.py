@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dstui.errors import DeviceError
+from dstui.inside.gate import BEGUN
 from dstui.scheduler import submits
 from dstui.scheduler.jobs import Attempt
 from dstui.scheduler.queue import Queue, is_sound, set_aside
@@ -25,7 +26,7 @@ _FENCE = re.compile(r"([0-9a-hjkmnp-tv-z]{16})\.(\d{1,9})")
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Who began an attempt; of one written by a process that died at once only the names are known."""
+    """Who may begin an attempt, and whether it has; of a process that died at once only the names are known."""
 
     job: str
     number: int
@@ -33,6 +34,7 @@ class Fence:
     pid: int | None
     ticks: int | None
     boot: str | None
+    begun: bool
 
 
 def mended(place: Place) -> tuple[Queue, list[str]]:
@@ -66,17 +68,23 @@ def read_fences(place: Place) -> dict[str, Fence]:
             continue
         job, number = match[1], int(match[2])
         if job not in found or found[job].number < number:
-            data = _content(path)
-            found[job] = Fence(job, number, data.get("run"), data.get("pid"), data.get("ticks"), data.get("boot"))
+            found[job] = read_fence(path, job, number)
     return found
 
 
-def _content(path: Path) -> dict[str, Any]:
+def read_fence(path: Path, job: str, number: int) -> Fence:
+    """One fence; a file that is not there has not begun."""
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
+        first, _, rest = path.read_bytes().partition(b"\n")
+    except OSError:
+        first, rest = b"", b""
+    try:
+        content = json.loads(first)
+    except ValueError:
+        content = None
+    data: dict[str, Any] = content if isinstance(content, dict) else {}
+    begun = rest.startswith(BEGUN)
+    return Fence(job, number, data.get("run"), data.get("pid"), data.get("ticks"), data.get("boot"), begun)
 
 
 def _insert(queue: Queue, submit: str, fences: dict[str, Fence]) -> None:
@@ -86,6 +94,9 @@ def _insert(queue: Queue, submit: str, fences: dict[str, Fence]) -> None:
         for job in submission.jobs:
             fence = fences.get(job.id)
             if fence is None:
+                continue
+            if not fence.begun:
+                queue.change(job.id, attempt=fence.number)
                 continue
             # As if the daemon had just died: it looks now how that attempt came out.
             queue.change(job.id, state="running", attempt=fence.number, run=fence.run, started_at=at)

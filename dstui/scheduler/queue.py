@@ -340,13 +340,13 @@ class Queue:
         if going:
             where.append("ended_at IS NULL")
         rows = self._connection.execute(
-            "SELECT job, number, run, state, pid, ticks, boot, devices, started_at, ended_at FROM attempt "
+            "SELECT job, number, run, state, pid, ticks, boot, devices, started_at, ended_at, live FROM attempt "
             f"WHERE {' AND '.join(where)} ORDER BY job, number",
             values,
         )
         return [
-            Attempt(job, number, run, state, pid, ticks, boot, tuple(json.loads(devices)), started_at, ended_at)
-            for job, number, run, state, pid, ticks, boot, devices, started_at, ended_at in rows
+            Attempt(job, number, run, state, pid, ticks, boot, tuple(json.loads(devices)), started_at, ended_at, live)
+            for job, number, run, state, pid, ticks, boot, devices, started_at, ended_at, live in rows
         ]
 
     def leases(self) -> list[Lease]:
@@ -405,7 +405,8 @@ class Queue:
     def add_attempt(self, attempt: Attempt, memory_bytes: int | None) -> None:
         """A start with the devices that it takes."""
         self._connection.execute(
-            "INSERT INTO attempt VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO attempt(job, number, run, state, pid, ticks, boot, devices, started_at, ended_at, live) "
+            "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 attempt.job,
                 attempt.number,
@@ -417,6 +418,7 @@ class Queue:
                 json.dumps(attempt.devices),
                 attempt.started_at,
                 attempt.ended_at,
+                attempt.live,
             ),
         )
         self._connection.executemany(
@@ -426,7 +428,7 @@ class Queue:
 
     def change_attempt(self, job: str, number: int, /, **columns: Any) -> None:
         """Changes columns of an attempt; one that has ended holds no device any more."""
-        if not columns.keys() <= {"run", "state", "pid", "ticks", "boot", "ended_at"}:
+        if not columns.keys() <= {"run", "state", "pid", "ticks", "boot", "live", "ended_at"}:
             raise ValueError(f"columns that do not change: {sorted(columns)}")
         self._connection.execute(
             f"UPDATE attempt SET {', '.join(f'{name} = ?' for name in columns)} WHERE job = ? AND number = ?",
@@ -460,6 +462,11 @@ class Queue:
             "INSERT OR REPLACE INTO learned VALUES(?, ?, ?, ?)",
             (key, learned.runs, learned.peak_bytes, json.dumps(learned.durations)),
         )
+
+    def metas(self, prefix: str) -> dict[str, str]:
+        """Values whose keys begin like this, by the rest of the key."""
+        rows = self._connection.execute("SELECT key, value FROM meta WHERE key BETWEEN ? AND ?", _range(prefix))
+        return {key.removeprefix(prefix): value for key, value in rows}
 
     def set_meta(self, key: str, value: str | None) -> None:
         """Keeps a value under a key, or forgets it."""

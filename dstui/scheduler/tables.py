@@ -32,7 +32,7 @@ CREATE INDEX job_submit ON job(submit);
 CREATE TABLE dependency(job TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY(job, needs)) WITHOUT ROWID;
 CREATE INDEX dependency_needs ON dependency(needs);
 CREATE TABLE attempt(job TEXT NOT NULL, number INTEGER NOT NULL, run TEXT, state TEXT NOT NULL, pid INTEGER,
-    ticks INTEGER, boot TEXT, devices TEXT NOT NULL, started_at REAL NOT NULL, ended_at REAL,
+    ticks INTEGER, boot TEXT, devices TEXT NOT NULL, live TEXT, started_at REAL NOT NULL, ended_at REAL,
     PRIMARY KEY(job, number)) WITHOUT ROWID;
 CREATE INDEX attempt_run ON attempt(run);
 CREATE TABLE lease(device TEXT NOT NULL, job TEXT NOT NULL, attempt INTEGER NOT NULL, memory_bytes INTEGER,
