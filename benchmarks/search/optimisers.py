@@ -49,6 +49,7 @@ class Ours:
         self.history = History()
 
     def ask(self, n: int) -> list[Ticket]:
+        """See `Optimiser`."""
         tickets = []
         for suggestion in self.sampler.suggest(self.sweep, self.history, n):
             key = TrialKey("0", self.history.next_number("0"))
@@ -58,6 +59,7 @@ class Ours:
         return tickets
 
     def tell(self, ticket: Ticket, loss: float) -> None:
+        """See `Optimiser`."""
         trial: Trial = ticket.handle
         told = Trial(trial.key, trial.point, trial.origin, trial.reason, trial.model, COMPLETE, loss)
         self.history = self.history.put(told)
@@ -70,11 +72,12 @@ class PlainRandom:
         self.encoding, self.rng = Encoding(space), np.random.default_rng(seed + 999)
 
     def ask(self, n: int) -> list[Ticket]:
+        """See `Optimiser`."""
         rows = self.encoding.snap(self.rng.random((n, self.encoding.width)))
         return [Ticket(dict(self.encoding.point(row)), None) for row in rows]
 
     def tell(self, ticket: Ticket, loss: float) -> None:
-        pass
+        """It learns nothing."""
 
 
 class Optuna:
@@ -97,10 +100,12 @@ class Optuna:
         return kinds.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
 
     def ask(self, n: int) -> list[Ticket]:
+        """See `Optimiser`."""
         asked = [self.study.ask(self.kinds) for _ in range(n)]
         return [Ticket(dict(trial.params), trial) for trial in asked]
 
     def tell(self, ticket: Ticket, loss: float) -> None:
+        """See `Optimiser`."""
         self.study.tell(ticket.handle, loss)
 
 
@@ -129,10 +134,12 @@ class StockSkopt:
         self.told: list[tuple[Any, float]] = []
 
     def ask(self, n: int) -> list[Ticket]:
+        """See `Optimiser`."""
         self.open = [self.optimizer.ask()] if n == 1 else self.optimizer.ask(n_points=n, strategy="cl_min")
         return [Ticket(dict(zip(self.names, self._plain(x), strict=True)), x) for x in self.open]
 
     def tell(self, ticket: Ticket, loss: float) -> None:
+        """See `Optimiser`."""
         self.told.append((ticket.handle, loss))
         if len(self.told) == len(self.open):
             self.optimizer.tell([x for x, _ in self.told], [value for _, value in self.told])
@@ -150,9 +157,8 @@ def optimiser(name: str, space: Space, seed: int, parallel: int) -> Optimiser:
     """
     if name.startswith("ours"):
         return Ours(space, seed, parallel, name.partition(":")[2] or "bayes")
-    return {
-        "random": lambda: PlainRandom(space, seed, parallel),
-        "optuna_tpe": lambda: Optuna(space, seed, parallel, "TPESampler"),
-        "optuna_gp": lambda: Optuna(space, seed, parallel, "GPSampler"),
-        "skopt_default": lambda: StockSkopt(space, seed, parallel),
-    }[name]()
+    if name == "random":
+        return PlainRandom(space, seed, parallel)
+    if name == "skopt_default":
+        return StockSkopt(space, seed, parallel)
+    return Optuna(space, seed, parallel, {"optuna_tpe": "TPESampler", "optuna_gp": "GPSampler"}[name])

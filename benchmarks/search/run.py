@@ -7,12 +7,6 @@ result is one line of JSON; what is in the file already is not run again. `bench
 
 from __future__ import annotations
 
-import os
-
-# Before numpy is loaded: small matrices on many threads are slower, and CPU time would count them all.
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
-
 import argparse
 import heapq
 import json

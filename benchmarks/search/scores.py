@@ -160,9 +160,7 @@ def print_mode(mode: str, budget: int, names: list[str], results: list[dict[str,
     all_tasks = list(tasks().values())
     exact = [score_of(task, np.array([expected_best(task.pool(), budget)]))[0] for task in all_tasks]
     print(f"\n## {mode}: {budget} evaluations (random search, exact expectation: {np.mean(exact):.2f})\n")
-    print(
-        "| optimiser | seeds | score [seeds] | [seeds and tasks] | CPU ms per proposal, mean / last | duplicates | short |"
-    )
+    print("| optimiser | seeds | score [seeds] | [seeds and tasks] | CPU ms each, mean / last | duplicates | short |")
     print("|---|---|---|---|---|---|---|")
     made = {name: Table([result for result in results if result["opt"] == name], budget) for name in names}
     complete = {name: table for name, table in made.items() if table.best}

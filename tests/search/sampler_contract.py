@@ -10,15 +10,18 @@ class TestMine(SamplerContract):
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dstui.search.history import COMPLETE, FAILED, PENDING, History, Trial, TrialKey
 from dstui.search.reasons import LONGEST
 from dstui.search.samplers.base import Sampler
-from dstui.search.space import Space
 from dstui.search.space_table import space_of
 from dstui.search.sweep import Suggestion, Sweep
+
+if TYPE_CHECKING:
+    from dstui.search.space import Space
 
 ORIGINS = {"design", "model", "random", "grid", "genetic", "history", "fallback"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,10 +13,12 @@ from dstui.search.history import OUTCOMES, History, Logged, Proposed, Told, Tria
 from dstui.search.proposer import completed, propose
 from dstui.search.reasons import LONGEST
 from dstui.search.samplers import sampler_named
-from dstui.search.space import Space
 from dstui.search.space_table import space_of
 from dstui.search.streams import stream
 from dstui.search.sweep import Sweep
+
+if TYPE_CHECKING:
+    from dstui.search.space import Space
 
 SMALL, LARGE = 40, 1000
 SAMPLERS = ("bayes", "bayes", "bayes", "genetic", "random", "sobol", "bohb")
@@ -49,10 +51,10 @@ def fuzzed_events(space: Space, chance: random.Random) -> list[object]:
         theta = [chance.gauss(0, 3) for _ in range(encoding.model_width + 2)]
         model = chance.choice((None, None, {"theta": theta}, {"theta": [math.nan]}, {"theta": "x"}, {}))
         events.append(Proposed(key, params, "model", "fuzzed", model))
-        for step in range(chance.choice((0, 0, 3))):
-            events.append(Logged(key, chance.choice((step, 2.5, math.nan)), chance.gauss(0, 1)))
+        steps = range(chance.choice((0, 0, 3)))
+        events += [Logged(key, chance.choice((step, 2.5, math.nan)), chance.gauss(0, 1)) for step in steps]
         if chance.random() < 0.85:
-            value = chance.choice((chance.gauss(0, 1), chance.gauss(0, 1) * 1e6, 1.0, chance.choice(STRANGE)))
+            value: Any = chance.choice((chance.gauss(0, 1), chance.gauss(0, 1) * 1e6, 1.0, chance.choice(STRANGE)))
             events.append(Told(key, chance.choice((*OUTCOMES, "complete", "complete", "odd")), value, "oom"))
     if chance.random() < 0.3:
         events += chance.sample(events, len(events) // 2)

@@ -53,9 +53,9 @@ def test_the_order_of_events_does_not_matter() -> None:
         shuffled = events * 2
         random.Random(seed).shuffle(shuffled)
         assert History.fold(SPACE, shuffled) == expected
-    assert [one.outcome for one in expected.trials] == [COMPLETE, FAILED]
-    assert expected.trials[0].curve == ((1, 0.4), (2, 0.3))
-    assert expected.trials[1].failure == "non-finite"
+    first, second = expected.trials
+    assert (first.outcome, first.curve) == (COMPLETE, ((1, 0.4), (2, 0.3)))
+    assert (second.outcome, second.failure) == (FAILED, "non-finite")
     assert expected.ignored == 1
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import textwrap
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +19,9 @@ from dstui.search.samplers.bayes import BayesSampler
 from dstui.search.space_table import space_of
 from dstui.search.stoppers import stopper_of
 from dstui.search.sweep import Suggestion, Sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SWEEP = Sweep(space_of({"x": (0.0, 1.0), "act": ["relu", "tanh"]}), seed=4)
 

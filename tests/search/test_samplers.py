@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,11 +11,13 @@ from dstui.errors import UsageError
 from dstui.search.history import FAILED, History, Trial, TrialKey
 from dstui.search.samplers import sampler_named, sampler_names
 from dstui.search.samplers.auto import choose_sampler
-from dstui.search.samplers.base import Sampler
 from dstui.search.samplers.grid import grid_size
 from dstui.search.space_table import space_of
 from dstui.search.sweep import Sweep
 from tests.search.sampler_contract import FINITE, MIXED, SamplerContract, told
+
+if TYPE_CHECKING:
+    from dstui.search.samplers.base import Sampler
 
 HAS_OPTUNA = importlib.util.find_spec("optuna") is not None
 needs_optuna = pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is an optional extra")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,9 +14,13 @@ from dstui.search.history import COMPLETE, FAILED, History, Trial, TrialKey
 from dstui.search.samplers.sobol import sobol_point
 from dstui.search.shares import importance
 from dstui.search.slices import slice_along
-from dstui.search.space import Space
 from dstui.search.space_table import space_of
 from dstui.search.sweep import Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dstui.search.space import Space
 
 CUBE = space_of({"a": (0.0, 1.0), "b": (0.0, 1.0), "c": (0.0, 1.0)})
 
