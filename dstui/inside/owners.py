@@ -168,14 +168,17 @@ class Owners:
         if not rivals:
             return True
         folder = os.path.dirname(path)
+        if folder in self._ours:
+            return True
         answer = self._ask(path, folder, rivals)
-        if answer:
+        # The folder that everybody starts in says nothing about its other files.
+        if answer and not _is_in(self._cwd, {folder}):
             self._ours.add(folder)
         return answer
 
     def _ask(self, path: str, folder: str, rivals: list[_Rival]) -> bool | None:
         for ours, theirs in (
-            ({*self._hello.owned, *self._hello.wanted, *self._ours}, _all(rival.hello.owned for rival in rivals)),
+            ({*self._hello.owned, *self._hello.wanted}, _all(rival.hello.owned for rival in rivals)),
             (self._named, _all(rival.named for rival in rivals)),
         ):
             # Both may be right when one lies below the other: then the nearer one is.

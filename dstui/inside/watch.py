@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class WatchSupervisor(Supervisor):
     def __init__(self, live: LiveDirectory, pid: int) -> None:
         super().__init__(live)
         self._descriptor = -1
+        self._finished_at = 0.0
         self._watched = pid
 
     def _begin(self) -> None:
@@ -62,10 +64,13 @@ class WatchSupervisor(Supervisor):
             client.tell_event({"event": "started", "pid": self.pid, "terminal": False, **no_output})
 
     def _look(self) -> None:
-        if self._is_gone() or self._has_finished():
+        if self._is_gone() or self._finished_at:
             self._finish()
-        else:
-            self.alarm("look", LOOK_SECONDS, self._look)
+            return
+        if self._has_finished():
+            # A process that ends closes its files after it has said so: one more look, unless it is gone before.
+            self._finished_at = time.monotonic()
+        self.alarm("look", LOOK_SECONDS, self._look)
 
     def _is_gone(self) -> bool:
         ticks = self._identity["start_ticks"]
@@ -77,6 +82,7 @@ class WatchSupervisor(Supervisor):
     def _finish(self) -> None:
         if not self.over:
             self._ended()
+            self._stopped = self._finished_at or self._stopped
             self._alarms.clear()
             self.over = True
 
