@@ -71,7 +71,8 @@ def _compare_starts(report: Report, ours: Plan, small: Plan) -> None:
         for name, plan in (("small", small), ("ours", ours)):
             starts[name].append(measure(replace(plan, idle=0)))
     for name, key, limit in (("first_frame", "first_frame_ms", 1.5), ("start_cpu", "start_cpu_s", 2.0)):
-        least = {app: min(found[key] for found in found_all) for app, found_all in starts.items()}
+        # None: on a crowded machine the frame did not come within the time that a start is given.
+        least = {app: min(found[key] for found in all_found if found[key]) for app, all_found in starts.items()}
         report.compare(name, least["ours"], least["small"], limit)
 
 

@@ -240,7 +240,7 @@ class _Looking:
         """Every tracked path with its state."""
         tracked: dict[str, list[_Listed]] = {}
         output = self._run("ls-files", "-z", "-v", "-s", "-c", "-m", "-d", deadline_seconds=deadline_seconds)
-        for record in output.split(b"\0"):
+        for record in os.fsdecode(output).split("\0"):
             if record:
                 _note_tracked(tracked, record)
         return tracked
@@ -322,11 +322,11 @@ class _Looking:
         )
 
 
-def _note_tracked(tracked: dict[str, list[_Listed]], record: bytes) -> None:
+def _note_tracked(tracked: dict[str, list[_Listed]], record: str) -> None:
     """Adds one `ls-files -v -s` record: tag, mode, object id, stage, path."""
-    head, _, raw_path = record.partition(b"\t")
-    tag, mode, object_id, stage = head.decode().split(" ")
-    entries = tracked.setdefault(os.fsdecode(raw_path), [])
+    head, _, path = record.partition("\t")
+    tag, mode, object_id, stage = head.split(" ")
+    entries = tracked.setdefault(path, [])
     if tag in {"C", "c"}:
         for entry in entries:
             entry.changed = True
