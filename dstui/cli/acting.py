@@ -78,10 +78,13 @@ def stop(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """End a running run: SIGTERM, and SIGKILL after the grace."""
+    """End a run or a job: SIGTERM, and SIGKILL after the grace; a waiting job is cancelled."""
+    from dstui.cli.queueing import stop_if_job
     from dstui.sdk import open_project
     from dstui.units import parse_duration
 
+    if not gone and stop_if_job(run, None if grace is None else parse_duration(grace), as_json):
+        return
     with open_project() as project:
         view = (
             project.give_up(run)

@@ -55,10 +55,13 @@ def diff(
 
 @app.command()
 def why(run: Run, as_json: Json = False) -> None:
-    """Tell why a run ended as it did: cause, last values, memory, and what changed since it last went well."""
+    """Tell why a job waits, or why a run ended as it did: cause, last values, what changed since it last went well."""
     from dstui.cli.output import Styled, state_style, write_fields, write_json, write_line
+    from dstui.cli.queueing import explained_job
     from dstui.sdk import explain, open_project
 
+    if explained_job(run, as_json):
+        return
     with open_project() as project:
         found = explain(project, run)
         view, naming = project.run(found.run.id), project.naming()

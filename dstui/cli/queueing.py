@@ -393,21 +393,43 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
     return lines
 
 
-def explain_job(view: JobView, as_json: bool) -> None:
-    """What `ds why JOB` prints."""
-    from dstui.cli.output import write_json, write_line
-    from dstui.units import format_time
+def stop_if_job(name: str, grace_seconds: float | None, as_json: bool) -> bool:
+    """Stops the job that a name stands for, or whose attempt it is; False when it is a run by itself."""
+    from dstui.cli.output import write_json
+    from dstui.sdk.queue import open_job_named, stop_job
 
+    view = open_job_named(name)
+    if view is None:
+        return False
+    view = stop_job(view, grace_seconds=grace_seconds)
     if as_json:
         write_json(view.to_json())
-        return
+    else:
+        _say_end(view)
+    return True
+
+
+def explained_job(name: str, as_json: bool) -> bool:
+    """Prints why a job waits, or how it stands; False when the name is no job's, or its run has ended and says more."""
+    from dstui.cli.output import write_json, write_line
+    from dstui.sdk.queue import job_named
+    from dstui.units import format_time
+
+    view = job_named(name)
+    if view is None or (view.row.run is not None and view.row.ended_at is not None):
+        return False
+    if as_json:
+        write_json(view.to_json())
+        return True
     row, reason = view.row, view.reason
     write_line(f"job {view.id} ", view.name, f" is {row.state}")
-    if reason is None:
-        if row.run is not None:
-            write_line(f"its run is {row.run[:8]}; `ds why {row.run[:8]}` says more")
-        return
-    write_line(f"{reason.code}: ", reason.sentence)
-    if reason.estimate_at is not None:
-        write_line(f"starts at about {format_time(reason.estimate_at)}")
-    write_line("next: ", reason.action)
+    if reason is not None:
+        write_line(f"{reason.code}: ", reason.sentence)
+        if reason.estimate_at is not None:
+            write_line(f"starts at about {format_time(reason.estimate_at)}")
+        write_line("next: ", reason.action)
+    elif row.run is not None:
+        write_line(f"its run is {row.run[:8]}; `ds attach {row.run[:8]}` watches it")
+    elif view.detail:
+        write_line(view.detail)
+    return True

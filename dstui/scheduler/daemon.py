@@ -103,7 +103,6 @@ class Daemon:
 
     def _turn(self, ready: list[int]) -> None:
         """Deal with what has happened, decide, write down, act: in this order."""
-        now = time.time()
         with self._queue.transaction():
             for descriptor in ready:
                 handler = self._watched.get(descriptor)
@@ -114,7 +113,7 @@ class Daemon:
             self._engine.take_new()
             for request in self._queue.requests():
                 acts.carry_out(self._engine, self._queue, request)
-            self._engine.decide(now)
+            self._engine.decide(time.time())
         self._after_commit()
         self._engine.ask_again()
 

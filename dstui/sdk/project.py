@@ -110,11 +110,27 @@ class Project:
         try:
             return self.store.resolve(name)
         except RunNotFoundError as error:
+            job = self._run_of_job(name)
+            if job is not None:
+                return job
             near = ", ".join(f"`{clean(item)}`" for item in error.candidates)
             hint = f"nearest: {near}; `ds ls` lists all" if near else error.hint
             raise RunNotFound(
                 f"No run is called `{clean(name)}`", name=name, candidates=error.candidates, hint=hint
             ) from error
+
+    def _run_of_job(self, name: str) -> str | None:
+        """The last run of a job of the queue, if it is one of this project."""
+        from dstui.errors import DeviceError
+        from dstui.sdk.queue import run_of_job
+
+        try:
+            run = run_of_job(name)
+        except DeviceError:
+            return None
+        with contextlib.suppress(StoreError):
+            return None if run is None else self.store.resolve(run)
+        return None
 
     def naming(self) -> Naming:
         """How runs are named for this reader."""

@@ -6,6 +6,7 @@ made from the rows, so they are there when no daemon runs.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import itertools
 import os
@@ -26,13 +27,13 @@ from dstui.scheduler.plan import gpus_of_tier, plan
 from dstui.scheduler.queue import Queue
 from dstui.scheduler.reasons import Reason, View, explain, impossible
 from dstui.scheduler.standing import candidate_of, is_due, running_of
-from dstui_store import CodeTree, StoreError, clean, iso_time, new_run_id
+from dstui_store import CodeTree, Store, StoreError, clean, iso_time, new_run_id
 
 if TYPE_CHECKING:
     from dstui.execution.launch import Request
     from dstui.scheduler.cluster import DeviceState
     from dstui.sdk.project import Project
-    from dstui_store import SafeText, Store
+    from dstui_store import SafeText
 
 ANSWER_SECONDS = 10.0
 """The longest that the daemon takes for a request."""
@@ -83,11 +84,13 @@ class JobView:
         row: what the queue holds.
         id: as it is shown.
         reason: why it waits, None when it does not.
+        detail: what was said of its last change, where that was asked for.
     """
 
     row: JobRow
     id: str
     reason: Reason | None = None
+    detail: SafeText | None = None
 
     @property
     def name(self) -> SafeText:
@@ -268,7 +271,9 @@ class JobQueue:
         reason = None
         if row.state in WAITING:
             reason = explain(row, self._view(self.rows.open_jobs()))
-        return JobView(row, row.id[: self.rows.shown_id_length()], reason)
+        said = [detail for _, _, detail in self.rows.events(identity) if detail]
+        detail = clean(said[-1]) if said else None
+        return JobView(row, row.id[: self.rows.shown_id_length()], reason, detail)
 
     def resolve(self, name: str, *, what: str = "do that to", many: bool = False) -> list[str]:
         """Whole ids of the jobs that a name stands for: a prefix of an id, or with `many` an array's.
@@ -546,6 +551,47 @@ def queue_exists() -> bool:
         return (sampler_folder().parent / "queue.db").exists()
     except DeviceError:
         return False
+
+
+def job_named(name: str, run: str | None = None) -> JobView | None:
+    """The job that a name stands for, or whose attempt a run is; None when there is none. For verbs that take both.
+
+    Args:
+        name: of a job.
+        run: the whole id of a run, which is then meant instead.
+    """
+    if not queue_exists():
+        return None
+    with open_queue() as queue:
+        job = queue.job_of(name) if run is None else queue.rows.job_of_run(run)
+        return None if job is None else queue.job(job)
+
+
+def open_job_named(name: str) -> JobView | None:
+    """The job that has not ended which a name stands for: its own, or that of a run that is an attempt of it."""
+    if not queue_exists():
+        return None
+    run = None
+    with contextlib.suppress(StoreError), Store.open() as store:
+        run = store.resolve(name) if store.exists else None
+    view = job_named(name, run)
+    return None if view is None or view.row.ended_at is not None else view
+
+
+def run_of_job(name: str) -> str | None:
+    """The whole id of the last run of the job that a name stands for, None when it has none."""
+    view = job_named(name)
+    return None if view is None else view.row.run
+
+
+def stop_job(view: JobView, *, reason: str = "ds stop", grace_seconds: float | None = None) -> JobView:
+    """Ends a job, waiting or running, and returns it as it is then."""
+    with open_queue() as queue:
+        answer = queue.act("stop", [view.row.id], reason=reason, grace_seconds=grace_seconds)
+        if answer["refused"]:
+            raise UsageError(f"Job `{view.id}` has ended already: it is {view.row.state}")
+        queue.wait([view.row.id], seconds=(30.0 if grace_seconds is None else grace_seconds) + 30.0)
+        return queue.job(view.row.id)
 
 
 def exit_code(views: Sequence[JobView]) -> int:

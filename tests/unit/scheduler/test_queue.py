@@ -104,11 +104,13 @@ def test_a_submission_is_on_the_disk_before_its_rows_are_and_comes_back_without_
 
 def test_a_damaged_database_is_kept_aside_and_made_anew_without_starting_anything_twice(place: Place) -> None:
     queue = Queue.open(place)
-    waiting, begun = new_job("waiting"), new_job("begun")
+    waiting, begun, ready = new_job("waiting"), new_job("begun"), new_job("at the gate")
     queue.submit(submission(waiting))
+    queue.submit(submission(ready))
     queue.submit(submission(begun))
     queue.close()
-    place.fence(begun.id, 1).write_text('{"run": "0123456789abcdef", "pid": 4121, "ticks": 5, "boot": "b"}')
+    place.fence(ready.id, 1).write_text('{"run": "r"}\n')
+    place.fence(begun.id, 1).write_text('{"run": "0123456789abcdef", "pid": 4121, "ticks": 5, "boot": "b"}\nbegun\n')
     place.database.write_bytes(b"SQLite format 3\0" + os.urandom(8192))
     assert not is_sound(place)
     again, notes = mended(place)
@@ -116,6 +118,7 @@ def test_a_damaged_database_is_kept_aside_and_made_anew_without_starting_anythin
     assert jobs[waiting.id].state == "queued"
     assert (jobs[begun.id].state, jobs[begun.id].run, jobs[begun.id].attempt) == ("running", "0123456789abcdef", 1)
     assert again.attempts(begun.id)[0].pid == 4121
+    assert (jobs[ready.id].state, jobs[ready.id].attempt) == ("queued", 1)
     assert list(place.folder.glob("queue.db.damaged-*"))
     assert "damaged" in notes[0]
 
