@@ -167,10 +167,15 @@ class RunReading(ABC):
 
         Raises:
             DamagedError: a name that no checkout may have.
-            LimitError: more files, or deeper, than every reader admits.
+            LimitError: more files, or deeper, than every reader admits; larger, of a run that came from others.
         """
         tree = self.code_tree(run)
-        return {} if tree is None else self._code_of(tree)
+        files = {} if tree is None else self._code_of(tree)
+        record = self.index.record(run)
+        came = record is not None and self.git.read_ref(f"refs/ds/p/{record.writer}") is None
+        if came and (size := self._size_of(files)) > MAX_CODE_BYTES:
+            raise LimitError("The size of a run's code in bytes", size, MAX_CODE_BYTES)
+        return files
 
     def code_tree(self, run: str) -> str | None:
         """Object id of a run's code tree, None when nothing was stored."""
@@ -339,8 +344,6 @@ class RunReading(ABC):
         files = {path: entry for path, entry in found.items() if entry[0] != FOLDER}
         if len(files) > MAX_CODE_FILES:
             raise LimitError("The number of files of a run's code", len(files), MAX_CODE_FILES)
-        if (size := self._size_of(files)) > MAX_CODE_BYTES:
-            raise LimitError("The size of a run's code in bytes", size, MAX_CODE_BYTES)
         return files
 
     def _size_of(self, files: Mapping[str, tuple[int, str]]) -> int:
@@ -383,8 +386,8 @@ def _live_meta(found: LiveRun) -> dict[str, Json]:
         **found.launch,
         "errors": found.errors(),
         "code": found.part("code"),
-        "origins": declared.settings(found).origins,
-        **declared.heard_meta(found, found.exit),
+        "origins": declared.settings(found.folder, found.launch).origins,
+        **declared.heard_meta(found.folder, found.exit),
     }
 
 

@@ -173,3 +173,5 @@ def test_code_over_the_limit_is_refused_by_name(team: Team, monkeypatch: pytest.
     monkeypatch.setattr("dstui_store.reading.MAX_CODE_BYTES", 20)
     with pytest.raises(LimitError, match="size of a run's code in bytes"):
         bob.store.code_entries(run.id)
+    # What one has written oneself one can read.
+    assert len(alice.store.code_entries(run.id)) == 2
