@@ -70,7 +70,7 @@ PLANNED_SLOTS = 65_536
 
 HIGH_DESCRIPTOR = 200
 """Where a journal's descriptors lie, if the process may have so many. One that turns into a daemon closes all of them
-and gives low numbers to files of its own: a write of ours then finds its number free, instead of writing into theirs."""
+and gives low numbers to files of its own: a write of ours then finds its number free, and does not go into theirs."""
 
 TEXT_LIMIT = 200
 """Characters kept of a config value that JSON has no type for."""
@@ -481,9 +481,9 @@ _writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
 
 def _start_over_in_child() -> None:
     for writer in list(_writers):
-        parent = writer._pid
         writer._pid = os.getpid()
-        writer.name = str(writer._pid) if writer.name == str(parent) else f"{writer.name}-{writer._pid}"
+        # Who the first parent was stays to be seen.
+        writer.name = f"{writer.name.partition('.')[0]}.{writer._pid}"
         writer._queue.clear()
         # The child's copies of the parent's descriptors; the parent's own stay open.
         writer._close_files()

@@ -88,7 +88,7 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
     files: dict[str, bytes] = {}
     summary, sources, artifacts = _metrics(run, git.layout, files)
     artifacts += _log(run, git.layout, files, masker)
-    settings = declared.settings(run)
+    settings = declared.settings(run.folder, run.launch)
     config = masker.config(settings.values)
     code = dict(run.part("code"))
     trouble = [text[:MAX_TROUBLE_LENGTH] for text in run.errors()[:MAX_TROUBLES]]
@@ -111,7 +111,7 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
         "origins": settings.origins,
         "sources": sources,
         "system": load,
-        **declared.heard_meta(run, end),
+        **declared.heard_meta(run.folder, end),
     }
     files["meta.json"] = _bounded("meta.json", {**meta, "errors": trouble}, trouble)
     record = record.replace(size_bytes=sum(map(len, files.values())) + sum(int(item["size"]) for item in artifacts))

@@ -10,12 +10,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dstui_store.schema import Json, flatten
-
-if TYPE_CHECKING:
-    from dstui_store.live import LiveRun
+from dstui_store.schema import Json, flatten, is_finite
 
 PARSERS = frozenset({"argparse", "click", "absl", "tyro", "hydra"})
 """Sources that know every setting of a script; what was guessed from its command line gives way to them."""
@@ -67,14 +64,15 @@ class Heard:
     complaints: list[str] = field(default_factory=list)
 
 
-def settings(run: LiveRun) -> Settings:
+def settings(folder: Path, launch: Mapping[str, Json]) -> Settings:
     """The settings: those of the launcher, then of files, of the script's parser, of its loggers, of `dstui.config`."""
-    lines = [(_priority(line, path), line) for path, line in _declarations(run)]
+    lines = [(_priority(line, path), line) for path, line in _declarations(folder)]
     lines.sort(key=lambda item: item[0])
-    values = flatten(dict(run.part("config")))
+    config = launch.get("config")
+    values = flatten(config if isinstance(config, dict) else {})
     origins = dict.fromkeys(values, "command line")
     if any(line.get("source") in PARSERS for _, line in lines):
-        for key in _names(run.launch.get("guessed")):
+        for key in _names(launch.get("guessed")):
             values.pop(key, None)
             origins.pop(key, None)
     typed = set(values)
@@ -92,18 +90,18 @@ def settings(run: LiveRun) -> Settings:
     return Settings({key: values[key] for key in order}, {key: origins[key] for key in order})
 
 
-def about(run: LiveRun) -> Iterator[dict[str, Json]]:
+def about(folder: Path) -> Iterator[dict[str, Json]]:
     """What the script says of the run itself: objects with `name`, `experiment`, `tags`, in order."""
-    for _, line in _declarations(run):
+    for _, line in _declarations(folder):
         if isinstance(line.get("run"), dict):
             yield line["run"]
 
 
-def heard(run: LiveRun) -> Heard:
+def heard(folder: Path) -> Heard:
     """What the hook saw."""
     found = Heard()
     processes = 0
-    for line in _objects(run.folder / "hello.jsonl", MAX_FACTS):
+    for line in objects(folder / "hello.jsonl", MAX_FACTS):
         if "pid" in line and "argv" in line:
             processes += 1
         for key, place in (("seeds", found.seeds), ("torch", found.torch)):
@@ -124,9 +122,9 @@ def heard(run: LiveRun) -> Heard:
     return Heard(processes, found.seeds, found.torch, found.loggers, found.uncounted, found.complaints)
 
 
-def heard_meta(run: LiveRun, end: Mapping[str, Json]) -> dict[str, Json]:
+def heard_meta(folder: Path, end: Mapping[str, Json]) -> dict[str, Json]:
     """What the hook saw, as keys of `meta.json`; `end` is the content of `exit.json`."""
-    found = heard(run)
+    found = heard(folder)
     return {
         "seeds": found.seeds,
         "torch": found.torch,
@@ -149,9 +147,19 @@ def _whole_or_text(digits: str) -> int | str:
     return int(digits) if len(digits) <= 20 and -(2**63) <= int(digits) < 2**63 else digits[:200]
 
 
-def _declarations(run: LiveRun) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(run.journal.glob("*.config")):
-        for line in _objects(path):
+def dump(line: Mapping[str, Json]) -> bytes:
+    """One line as the hook writes it."""
+    return (json.dumps(line) + "\n").encode("ascii")
+
+
+def is_time(value: Json) -> bool:
+    """Whether this is a time in seconds since the epoch."""
+    return is_finite(value) and 0 <= value < 253_402_300_800
+
+
+def _declarations(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted((folder / "journal").glob("*.config")):
+        for line in objects(path):
             if isinstance(line.get("values"), dict):
                 yield path, line
 
@@ -163,7 +171,7 @@ def _priority(line: Mapping[str, Json], path: Path) -> int:
     return 3 if source in LOGGERS else 2 if source in PARSERS else 1
 
 
-def _objects(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
+def objects(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file of lines; a file that is a link or a pipe has none."""
     try:
         if not path.is_file() or path.is_symlink():

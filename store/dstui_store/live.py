@@ -105,14 +105,14 @@ class LiveRun:
 
     def config(self) -> dict[str, Json]:
         """Params: those of the launcher, then those that the script's processes declared."""
-        return declared.settings(self).values
+        return declared.settings(self.folder, self.launch).values
 
     def about(self) -> tuple[str, str | None, tuple[str, ...]]:
         """(name, experiment, tags): what the user typed stands over what the script's `init` says."""
         launch = self.launch
         name, experiment = _text(launch.get("name")), _text(launch.get("experiment"))
         tags = set(_texts(launch.get("tags")))
-        for line in declared.about(self):
+        for line in declared.about(self.folder):
             if not launch.get("named"):
                 name = _text(line.get("name")) or name
             if not launch.get("experiment"):

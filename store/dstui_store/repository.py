@@ -351,11 +351,17 @@ class Store(RunReading):
             return last + 1
 
     def _commit(self, run: LiveRun, masker: Masker | None = None) -> RunRecord:
-        from dstui_store import commit
+        from dstui_store import children, commit
         from dstui_store.secrets import Masker
 
         done = self._committed(run.id)
         if done is None:
+            for child in children.split(
+                self.layout, run, run.exit or _lost(run), lambda: self._next_number(self.writer())
+            ):
+                found = live.read(self.layout, child)
+                if found is not None:
+                    self._commit(found, masker)
             content = commit.collect(self.git, run, run.exit or _lost(run), masker or Masker(os.environ))
             with self.git.staging() as staging:
                 done = self._publish(staging, content)

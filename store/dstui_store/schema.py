@@ -71,7 +71,12 @@ Json = Any
 
 def new_run_id() -> str:
     """A fresh random run id."""
-    return "".join(_ALPHABET[byte & 31] for byte in os.urandom(16))
+    return run_id_of(os.urandom(16))
+
+
+def run_id_of(seed: bytes) -> str:
+    """The run id that 16 bytes or more give."""
+    return "".join(_ALPHABET[byte & 31] for byte in seed[:16])
 
 
 class MetricSummary(NamedTuple):

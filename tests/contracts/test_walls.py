@@ -152,14 +152,18 @@ def test_the_only_git_dir_is_our_store() -> None:
 
 
 def test_what_runs_inside_a_training_process_uses_the_standard_library_and_its_siblings_only() -> None:
-    siblings = {path.stem for path in INSIDE}
+    def in_package(path: Path) -> bool:
+        return path.parent.name == "capture" or path.name == "client.py"
+
+    siblings = {path.stem for path in INSIDE} | {"_dstui", ""}
     foreign = []
     for path in INSIDE:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}:{node.lineno} is run by path, so it has no package to be relative to"
+                # What the hook needs is a package wherever it is copied to; the rest is run by path.
+                assert node.level == 0 or in_package(path), f"{path}:{node.lineno} has no package to be relative to"
                 names = [node.module or ""]
             else:
                 continue

@@ -11,6 +11,7 @@ says so in `hello.jsonl`. Nothing here prints, starts a thread or handles a sign
 |---|---|
 | `start/sitecustomize.py` | the only file on `PYTHONPATH`; parses on any Python |
 | `fallback/dstui.py` | `import dstui` where it is not installed |
+| `session.py` | what this process is in the run; its lines in `hello.jsonl` |
 | `begin.py` | says hello, watches imports |
 | `wrap.py` | calls the original, then records |
 | `recorder.py` | writes what was seen |

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..client import MASKED, _flatten, _is_secret, _number, _rank, _Refusal
 from ..journal import JournalWriter, json_value
-from . import begin
+from . import session
 
 SETTING_LIMIT = 4_096
 """Settings taken from one call."""
@@ -56,8 +56,8 @@ def settings(source: str, values: Mapping[Any, Any], given: list[str] | None = N
         values: nested or flat; functions and classes among them are no settings.
         given: dotted keys that were typed; the others are defaults.
     """
-    session = begin.session
-    if session is None or not session.has_params():
+    here = session.current
+    if here is None or not here.has_params():
         return
     flat: dict[str, Any] = {}
     _flatten({key: value for key, value in values.items() if not _is_code(value)}, "", flat, 16)
@@ -74,8 +74,8 @@ def settings(source: str, values: Mapping[Any, Any], given: list[str] | None = N
 
 def about(name: str | None = None, experiment: str | None = None, tags: Any = None) -> None:
     """Record what a script calls its run."""
-    session = begin.session
-    if session is None or not session.has_params():
+    here = session.current
+    if here is None or not here.has_params():
         return
     said: dict[str, Any] = {}
     if name:
@@ -90,16 +90,16 @@ def about(name: str | None = None, experiment: str | None = None, tags: Any = No
 
 def fact(**values: Any) -> None:
     """Append one object to `hello.jsonl`."""
-    if begin.session is not None:
-        begin.session.tell(json.dumps(json_value(values)))
+    if session.current is not None:
+        session.current.tell(json.dumps({"pid": os.getpid(), **json_value(values)}))
 
 
 def _writer(logger: str) -> JournalWriter:
     with _lock:
         writer = _writers.get(logger)
         if writer is None:
-            assert begin.session is not None
-            directory = os.path.join(begin.session.live, "journal")
+            assert session.current is not None
+            directory = os.path.join(session.current.live, "journal")
             writer = JournalWriter(directory, _rank(), f"{os.getpid()}-{logger}", f"hook:{logger}", order=1)
             _writers[logger] = writer
         return writer

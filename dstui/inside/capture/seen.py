@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from .begin import Session
+    from .session import Session
 
 PATH_LIMIT = 4_096
 """Files named by one process."""
@@ -41,19 +41,19 @@ def torch(module: ModuleType) -> None:
     """Nothing in PyTorch is patched (`torch.compile` knows functions by identity): it is asked at the end."""
     import atexit
 
-    from . import begin
+    from . import session
 
-    if begin.session is not None and begin.session.has_params():
+    if session.current is not None and session.current.has_params():
         atexit.register(_torch_at_exit, module, os.getpid())
 
 
 def _seed(generator: str, value: Any) -> None:
-    from . import begin, recorder
+    from . import recorder, session
 
     if generator in _seeds or type(value) is bool or not hasattr(value, "__index__"):
         return
     _seeds[generator] = int(value.__index__())
-    if begin.session is not None and begin.session.has_params():
+    if session.current is not None and session.current.has_params():
         recorder.fact(seeds={generator: _seeds[generator]})
 
 
@@ -133,6 +133,6 @@ class Open:
         path = os.path.abspath(os.fsdecode(file))
         if path.startswith(self._passed):
             return
-        from .begin import quote
+        from .session import quote
 
         self._session.tell(f'{{"path": {quote(path)}}}', "opened.jsonl")

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import begin, recorder
+from . import recorder
 from .loggers import flat_numbers
+from .session import CAPTURE
 from .wrap import after, failed
 
 if TYPE_CHECKING:
-    from .begin import Session
+    from .session import Session
 
 _replaces = False
 _listened: set[type] = set()
@@ -38,8 +39,8 @@ def before(session: Session) -> None:
         _replaces = True
         os.environ["WANDB_MODE"] = "disabled"
         # Processes below this one must not take that for the user's choice.
-        switches = os.environ.get(begin.CAPTURE, "").replace("wandb=replace,", "wandb=replaced,")
-        os.environ[begin.CAPTURE] = switches + "d" if switches.endswith("wandb=replace") else switches
+        switches = os.environ.get(CAPTURE, "").replace("wandb=replace,", "wandb=replaced,")
+        os.environ[CAPTURE] = switches + "d" if switches.endswith("wandb=replace") else switches
 
 
 def wandb(module: ModuleType) -> None:

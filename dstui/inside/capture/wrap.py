@@ -6,7 +6,7 @@ import functools
 import threading
 from typing import Any, Callable
 
-from . import begin
+from . import session
 
 
 class Outermost(threading.local):
@@ -55,7 +55,7 @@ def after(owner: Any, name: str, record: Callable[..., None], nesting: Outermost
 def failed(what: str, error: BaseException) -> None:
     """Write down that a recorder failed; not even that may raise."""
     try:
-        if begin.session is not None:
-            begin.complain(begin.session, what, error)
+        if session.current is not None:
+            session.complain(session.current, what, error)
     except Exception:
         pass

@@ -219,7 +219,7 @@ def test_child_of_a_fork_writes_its_own_journal(folder: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     writer.log({"loss": 3.0}, 4)
     writer.close()
-    assert {path.name for path in folder.glob("*.dsj")} == {f"0-{os.getpid()}.dsj", f"0-{child}.dsj"}
+    assert {path.name for path in folder.glob("*.dsj")} == {f"0-{os.getpid()}.dsj", f"0-{os.getpid()}.{child}.dsj"}
     data = journal.read(folder)
     assert data.bad_records == 0
     assert data.series()["loss"].value.tolist() == [1.0, 3.0]
