@@ -251,11 +251,12 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
         ("sharing", "private: never leaves this clone" if record.private else None),
         ("note", view.notes or None),
         ("code", _code(code)),
+        *_missing_fields(detail.missing_code),
         *(("skipped", f"{item.get('path')}: {item.get('reason')}") for item in detail.skipped[:10]),
         *_environment_fields(detail.environment),
         *(
             ("data" if place == 0 else "", _data_text(item))
-            for place, item in enumerate((detail.data.get("inputs") or [])[:SHOWN_DATA])
+            for place, item in enumerate(_inputs(detail.data)[:SHOWN_DATA])
         ),
         *(
             ("config" if place == 0 else "", f"{key} = {value}")
@@ -266,6 +267,18 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
         *(("problem", problem) for problem in detail.problems),
     ]
     return [(label, value) for label, value in fields if value is not None]
+
+
+def _missing_fields(missing: Sequence[str]) -> Iterator[tuple[str, object]]:
+    """That the stored code alone would not run again, with the files that it lacks."""
+    if missing:
+        more = f" and {len(missing) - SHOWN_NAMES} more" if len(missing) > SHOWN_NAMES else ""
+        yield "lacks", f"{', '.join(missing[:SHOWN_NAMES])}{more}: read by the script, not stored with its code"
+
+
+def _inputs(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the run was given and read, without what it wrote itself."""
+    return [item for item in data.get("inputs") or [] if item.get("reason") != "written during the run"]
 
 
 def _capture_fields(meta: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

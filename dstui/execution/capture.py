@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 INSIDE = Path(__file__).parents[1] / "inside"
 """Where they come from."""
+
+CONTAINERS = frozenset({"docker", "podman", "nerdctl"})
+"""Programs that start a command with a file system and variables of its own."""
+
+CONTAINER_VARIABLES = ("PYTHONPATH", "DSTUI_RUN_DIR", "DSTUI_RUN_ID", "DSTUI_PARAMS_FILE", "DSTUI_CAPTURE")
+"""Those that the hook and the client need there."""
 
 OFF = frozenset({"0", "off", "no", "false"})
 """Values of `DSTUI_CAPTURE` that turn all of it off."""
@@ -97,6 +103,23 @@ def variables(capture: Capture, root: Path, environment: Mapping[str, str]) -> d
         own["PYTHONPATH"] = os.pathsep.join([str(install(hook) / "start"), *kept])
         own["DSTUI_CAPTURE"] = ",".join(capture.switches())
     return own
+
+
+def replaced_wandb(live: Path) -> bool:
+    """Whether a process of this run logged to wandb and nothing was sent there."""
+    try:
+        return b'"wandb": "replaced"' in (live / "hello.jsonl").read_bytes()
+    except OSError:
+        return False
+
+
+def container_hint(words: Sequence[str]) -> str | None:
+    """What a container must be given so that the run sees into it; None for other commands and for one that has it."""
+    program = os.path.basename(words[0]) if words else ""
+    if program not in CONTAINERS or "run" not in words[1:] or any("DSTUI_RUN_DIR" in word for word in words):
+        return None
+    names = " ".join(f"-e {name}" for name in CONTAINER_VARIABLES)
+    return f'to see settings and metrics inside the container: {program} run -v "$PWD:$PWD" -w "$PWD" {names} ...'
 
 
 def install(hook: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dstui.errors import LaunchError
 from dstui.execution import command, inputs, interpreter
 from dstui.execution.background import Background
-from dstui.execution.capture import Capture
+from dstui.execution.capture import Capture, container_hint, replaced_wandb
 from dstui.execution.capture import variables as capture_variables
 from dstui.execution.front import FrontResult, follow, start_keeper, start_watcher
 from dstui.execution.sampling import Sampling
@@ -95,7 +95,9 @@ def run(store: Store, request: Request, cwd: Path, environment: Mapping[str, str
     new = store.begin(new_run_id(), record)
     background.begin(new.folder, new.id, data, record["created_at"])
     say(_headline(new, resolved, snapshot))
-    committed = _Commit(store, new.id, masker, background, say)
+    if request.capture.hook and (hint := container_hint(request.words)) is not None:
+        say(hint)
+    committed = _Commit(store, new, masker, background, say)
     sampling = Sampling(new.id, new.folder, environment, wanted=request.sample)
     try:
         keeper = start_keeper(
@@ -163,8 +165,9 @@ def watch(store: Store, pid: int, request: Request, cwd: Path, environment: Mapp
 class _Commit:
     """Commits a run once its keeper has left, and remembers how that went."""
 
-    def __init__(self, store: Store, run: str, masker: Masker, background: Background, say: Say) -> None:
-        self._store, self._run, self._masker = store, run, masker
+    def __init__(self, store: Store, run: NewRun, masker: Masker, background: Background, say: Say) -> None:
+        self._store, self._run, self._masker = store, run.id, masker
+        self._folder = run.folder
         self._background, self._say = background, say
         self.record: RunRecord | None = None
         self.problem: StoreError | None = None
@@ -173,6 +176,8 @@ class _Commit:
         self._background.finish()
         if self._background.problem is not None:
             self._say(self._background.problem)
+        if replaced_wandb(self._folder):
+            self._say("wandb: recorded here, not sent")
         try:
             self.record = self._store.commit_ended(self._run, self._masker, wait_seconds=LEAVING_SECONDS)
         except StoreError as error:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
     from dstui_store import MetricSummary, RunRecord, SafeText, Series, Store
 
+MAX_CODE_BYTES = 1 << 20
+"""A larger ignored file is data."""
+
+CODE_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".json")
+"""Of files that decide what a script does."""
+
+WRITTEN = "written during the run"
+"""Reason of an opened file without a hash: it is an output."""
+
 
 @dataclass(frozen=True)
 class Naming:
@@ -146,6 +155,12 @@ def _row(data: dict[str, Any], summary: Mapping[str, MetricSummary]) -> dict[str
     return {**data, **params, **{f"metric.{key}": item.last for key, item in summary.items()}}
 
 
+def _is_code(item: Mapping[str, Any]) -> bool:
+    path, size = str(item.get("path")), item.get("size")
+    small = isinstance(size, int) and size <= MAX_CODE_BYTES
+    return small and path.endswith(CODE_SUFFIXES) and not path.startswith(("/", "..")) and item.get("reason") != WRITTEN
+
+
 @dataclass(frozen=True)
 class RunDetail:
     """One run with all that `ds show` tells.
@@ -171,6 +186,21 @@ class RunDetail:
     problems: list[SafeText]
     where: SafeText | None
 
+    @property
+    def missing_code(self) -> list[str]:
+        """Files that the script read and that its stored code lacks: without them it does not run again.
+
+        Those that the snapshot skipped, and files of code or settings that git ignores; data is listed apart.
+        """
+        skipped = {str(item.get("path")) for item in self.skipped}
+        inputs = self.data.get("inputs") or []
+        opened = [item for item in inputs if isinstance(item, dict) and item.get("source") == "opened"]
+        return [
+            str(item.get("path"))
+            for item in opened
+            if item.get("path") in skipped or (not item.get("unstable") and _is_code(item))
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """The run as `ds show --json` prints it."""
         code = dict(self.meta.get("code") or {})
@@ -183,6 +213,7 @@ class RunDetail:
             "environment": dict(self.environment),
             "artifacts": None,
             "data": self.data.get("inputs"),
+            "missing_code": self.missing_code,
             "sources": dict(self.meta.get("sources") or {}),
             "origins": dict(self.meta.get("origins") or {}),
             "seeds": dict(self.meta.get("seeds") or {}),

@@ -231,3 +231,21 @@ def test_a_run_inside_a_run_has_the_hook_once_and_settings_of_its_own(ds: DsComm
     assert runs["inner"]["config"]["epochs"] == 9
     assert runs["inner"]["parent_run"] == runs["outer"]["id"]
     assert runs["outer"]["config"] == {}
+
+
+def test_a_file_that_the_stored_code_lacks_is_named(tracked: Tracked, project: Path, ds: DsCommand) -> None:
+    (project / ".gitignore").write_text("local.yaml\ndata.bin\n")
+    (project / "local.yaml").write_text("lr: 1\n")
+    (project / "kept.yaml").write_text("lr: 2\n")
+    (project / "data.bin").write_text("0")
+    shown, _ = tracked("for name in ('local.yaml', 'kept.yaml', 'data.bin'):\n    open(name).read()\n")
+    assert shown["missing_code"] == ["local.yaml"]
+    assert "local.yaml: read by the script, not stored with its code" in ds("show", "@").out
+
+
+def test_a_container_is_told_what_it_needs(ds: DsCommand, project: Path) -> None:
+    (project / "docker").write_text("#!/bin/sh\necho inside\n")
+    (project / "docker").chmod(0o755)
+    said = ds("run", "./docker", "run", "image", "python", "train.py").err
+    assert 'docker run -v "$PWD:$PWD" -w "$PWD" -e PYTHONPATH -e DSTUI_RUN_DIR' in said
+    assert "inside the container" not in ds("run", "./docker", "ps").err
