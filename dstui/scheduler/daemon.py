@@ -89,7 +89,10 @@ class Daemon:
             self._engine.reattach()
         self._after_commit()
         self._engine.commit_again()
-        self._queue.forget_ended(KEPT_JOBS)
+        # Before rows are forgotten: a file without rows counts as acknowledged and lost.
+        self._engine.clear_leftovers()
+        if not any(self._place.submits.iterdir()):
+            self._queue.forget_ended(KEPT_JOBS)
         gc.collect()
         self._turn([])
         while True:

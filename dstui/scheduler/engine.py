@@ -13,11 +13,12 @@ import select
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dstui.inside import processes
-from dstui.scheduler import attempts, ending, waking
+from dstui.scheduler import attempts, ending, submits, waking
 from dstui.scheduler.attempts import Active
 from dstui.scheduler.clerks import ClerkLink
 from dstui.scheduler.cluster import Cluster, Running, Waiting, decayed, share
@@ -41,6 +42,9 @@ KEPT_DURATIONS = 20
 
 BRAKE_COUNT, BRAKE_SECONDS = 3, 60.0
 """So many jobs of an array that fail within so long hold the rest."""
+
+REFUSED_SECONDS = 10.0
+"""A device that somebody else turned out to hold is tried again after this time."""
 
 CLAIM = "dstui/1/"
 """Names of the sockets that show all users of a machine who has a GPU."""
@@ -82,6 +86,7 @@ class Engine:
         self._used_at = max((at for _, at in queue.accounts().values()), default=time.time())
         self._failures: dict[str, list[float]] = {}
         self._unneeded: list[str] = []
+        self._claimed: dict[str, float] = {}
         self._environment = dict(os.environ)
 
     # --- what is in the queue ---
@@ -139,11 +144,20 @@ class Engine:
             self.later.append(lambda: self._clear_submit(row.submit))
 
     def _clear_submit(self, submit: str) -> None:
-        # The commit of its last run still masks the values of its variables; then the file goes.
-        if not self._queue.metas("commit:"):
-            self._place.submit_file(submit).unlink(missing_ok=True)
-        else:
+        """All jobs of a submission have ended: its file and fences are not needed, once the last run is committed."""
+        if self._queue.metas("commit:"):
+            # Whoever commits masks the values of its variables.
             self._unneeded.append(submit)
+            return
+        for job, last in self._queue.attempts_of_submit(submit).items():
+            for number in range(1, last + 1):
+                self._place.fence(job, number).unlink(missing_ok=True)
+            try:
+                (self._place.checkpoints / job).rmdir()
+            except OSError:
+                pass  # It never began, or has left checkpoints.
+        # Last: without it nothing is ever submitted again from here.
+        self._place.submit_file(submit).unlink(missing_ok=True)
 
     # --- decide ---
 
@@ -167,7 +181,7 @@ class Engine:
         from dstui.scheduler.machine import utc_offset_seconds
 
         return Cluster(
-            devices=self.devices,
+            devices=[self._as_claimed(device, now) for device in self.devices],
             cpu_slots=self.slots,
             running=[self._running(active) for active in self.active.values()],
             waiting=self._waiting,
@@ -178,13 +192,19 @@ class Engine:
             utc_offset_seconds=utc_offset_seconds(now),
         )
 
+    def _as_claimed(self, device: DeviceState, now: float) -> DeviceState:
+        if device.problem is not None or self._claimed.get(device.id, 0.0) <= now:
+            return device
+        return replace(device, problem="claimed", why="is held by another process of this machine")
+
     def _running(self, active: Active) -> Running:
         row = self.rows[active.job]
         found = running_of(row, active.devices, active.started_at, self._learned)
         return replace(found, stopping_for=active.stopping_for, stopping=active.stopping)
 
     def _plan_wake(self, decided: Plan, now: float) -> None:
-        times = [at for at in (decided.wake_at, self._next_release()) if at is not None]
+        claims = [at for at in self._claimed.values() if at > now]
+        times = [at for at in (decided.wake_at, self._next_release(), *claims) if at is not None]
         self.wake_at = min(times, default=None)
 
     def _next_release(self) -> float | None:
@@ -333,6 +353,9 @@ class Engine:
             except ChildProcessError:
                 pass  # An earlier daemon's child.
         if active.refusal.get("event") == "refused":
+            device = os.path.basename(str(active.refusal.get("device", "")))
+            if device:
+                self._claimed[device] = time.time() + REFUSED_SECONDS
             self._cancel_run(active)
             self._end(active, ending.End(None, reason="a device was taken by somebody else"))
         elif active.refusal.get("event") == "failed" or (Path(active.live) / "refused.json").exists():
@@ -381,13 +404,19 @@ class Engine:
                 wish = {"op": "commit", "job": job, "attempt": 0, "run": run}
                 self.committer.ask(wish, time.monotonic())
 
+    def clear_leftovers(self) -> None:
+        """See to the files of submissions whose jobs had all ended when an earlier daemon was killed."""
+        for submit in submits.names(self._place.submits):
+            if not self._queue.has_open_jobs(submit):
+                self._clear_submit(submit)
+
     def _on_committed(self, answer: dict[str, Any], descriptors: list[int]) -> None:
         if answer["op"] != "commit":
             return
         self._queue.set_meta(f"commit:{answer['run']}", None)
         if self._unneeded and not self._queue.metas("commit:"):
             for submit in self._unneeded:
-                self._place.submit_file(submit).unlink(missing_ok=True)
+                self.later.append(partial(self._clear_submit, submit))
             self._unneeded.clear()
         active = self.active.get(answer["job"])
         if active is None or active.run != answer["run"] or active.phase != "ended":

@@ -482,6 +482,10 @@ class Queue:
         """Whether a job of a submission has not ended."""
         return self._one("SELECT 1 FROM job WHERE submit = ? AND ended_at IS NULL LIMIT 1", submit) is not None
 
+    def attempts_of_submit(self, submit: str) -> dict[str, int]:
+        """Jobs of a submission with the number of their last attempt."""
+        return dict(self._connection.execute("SELECT id, attempt FROM job WHERE submit = ?", (submit,)).fetchall())
+
     def forget_ended(self, keep: int) -> int:
         """Drops all but the newest ended jobs; returns how many went."""
         with self.transaction():

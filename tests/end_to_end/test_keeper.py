@@ -446,6 +446,7 @@ def test_the_metrics_parser_gets_the_output(run: Run, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "dstui" / "inside", tmp_path / "inside")
     (tmp_path / "inside" / "parse.py").write_text(
         "class OutputMetrics:\n"
+        "    sampled_lines = 0\n"
         "    def __init__(self, journal_directory): self.file = open(journal_directory + '/fed', 'wb')\n"
         "    def feed(self, data, now): self.file.write(data)\n"
         "    def close(self): self.file.write(b'closed'); self.file.close()\n"
@@ -453,6 +454,14 @@ def test_the_metrics_parser_gets_the_output(run: Run, tmp_path: Path) -> None:
     run.env["KEEPER"] = str(tmp_path / "inside" / "keeper.py")
     run.configure(capture={"stdout": True}).to_end("sh", "-c", "echo loss=1; echo loss=2 >&2")
     assert run.text("journal/fed") == b"loss=1\nloss=2\nclosed"
+
+
+def test_lines_too_many_to_be_searched_for_metrics_are_told(run: Run) -> None:
+    script = "print('\\n'.join(f'step {n} loss {n / 3}' for n in range(20_000)))"
+    code, _, _ = run.configure(capture={"stdout": True}).to_end(sys.executable, "-c", script)
+    assert code == 0
+    assert run.text("errors").count("came too fast to be searched for metrics") == 1
+    assert run.has("journal/0-stdout.dsj")
 
 
 def test_a_killed_front_changes_nothing_for_the_run(run: Run, tmp_path: Path, wait_until: WaitUntil) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from dstui.errors import RefusedError, RunNotFound
 from dstui.inside.processes import is_running
+from dstui.scheduler.attempts import ask_to_end
 from dstui.sdk import open_project
 from dstui.sdk.queue import parse_array, parse_gpus
 from tests.end_to_end.queue_kit import TestQueue
@@ -177,6 +178,28 @@ def test_a_job_that_saves_itself_is_started_again_where_it_was(queue: TestQueue,
 def test_a_job_that_asks_again_and_again_without_progress_fails(queue: TestQueue) -> None:
     row = queue.ended(queue.one("sh", "-c", "exit 75"))
     assert (row.state, row.attempt) == ("failed", 3)
+
+
+def test_a_job_that_is_made_to_yield_saves_itself_and_comes_back(queue: TestQueue, project: Path) -> None:
+    name = script(
+        project,
+        "import os, pathlib, sys, time\n"
+        "print('attempt', os.environ['DSTUI_ATTEMPT'], flush=True)\n"
+        "begun = pathlib.Path(sys.argv[1])\n"
+        "if begun.exists():\n"
+        "    sys.exit(0)\n"
+        "begun.touch()\n"
+        "while not os.path.exists(os.environ['DSTUI_PREEMPT_FILE']):\n"
+        "    time.sleep(0.01)\n"
+        "pathlib.Path(os.environ['DSTUI_CHECKPOINT_DIR'], 'LATEST').write_text('saved')\n",
+    )
+    job = queue.one(name, str(project.parent / "begun"))
+    queue._wait_until((project.parent / "begun").exists, 30)
+    queue.until(job, "running")
+    (attempt,) = queue.queue.rows.attempts(job)
+    assert ask_to_end(attempt.live or "", "yields to another", grace_seconds=30.0, preempt=True)
+    row = queue.ended(job)
+    assert (row.state, row.attempt, row.retried) == ("finished", 2, 0)
 
 
 def test_a_failed_job_starts_again_after_a_pause_while_retries_remain(queue: TestQueue) -> None:
