@@ -56,8 +56,7 @@ class Queue:
         place = Place() if place is None else place
         path = place.database
         try:
-            # SQLite would make it with the mode that the umask leaves.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            _make_private(path)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=64)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(path, error) from error
@@ -528,6 +527,22 @@ def set_aside(place: Place) -> Path:
         if beside.exists():
             beside.rename(aside.with_name(aside.name + suffix))
     return aside
+
+
+def _make_private(path: Path) -> None:
+    """An empty file of mode 0600 unless there is one; SQLite would make it with the mode that the umask leaves.
+
+    One that is there is never opened here: closing it would drop the locks that another connection of this process has
+    on it, and whoever closes the database next elsewhere would throw away what that connection writes.
+
+    Raises:
+        OSError: a link stands there, or nothing can be made.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    except FileExistsError:
+        if path.is_symlink():
+            raise
 
 
 def is_sound(place: Place) -> bool:

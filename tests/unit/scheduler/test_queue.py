@@ -239,6 +239,44 @@ def test_old_ended_jobs_are_forgotten_and_those_still_needed_are_not(queue: Queu
     assert queue.job(waiting.id) is not None
 
 
+LISTER = """
+import sys
+from pathlib import Path
+from dstui.scheduler.place import Place
+from dstui.scheduler.queue import Queue
+with Queue.open(Place(Path(sys.argv[1]))) as queue:
+    sys.stdout.write(str(len(queue.open_jobs())))
+"""
+
+
+def jobs_seen_elsewhere(place: Place) -> int:
+    """Jobs that another process sees, which then closes the queue."""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTER, str(place.folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return int(done.stdout)
+
+
+def test_two_connections_of_one_process_keep_each_other_s_locks(place: Place) -> None:
+    with Queue.open(place) as first:
+        Queue.open(place).close()
+        # It closes the queue as if it were the last one, unless our locks say otherwise.
+        assert jobs_seen_elsewhere(place) == 0
+        first.submit(submission())
+        assert jobs_seen_elsewhere(place) == 1
+
+
+def test_a_link_in_place_of_the_database_is_refused(place: Place, tmp_path: Path) -> None:
+    place.database.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DeviceError, match="cannot be used"):
+        Queue.open(place)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 SUBMITTER = """
 import sys
 from pathlib import Path
