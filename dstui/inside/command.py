@@ -408,6 +408,9 @@ class Metrics:
             return
         try:
             self._parser.close()
+            if self._parser.sampled_lines and self._parser.found:
+                lines = f"{self._parser.sampled_lines:,} lines of output came too fast to be searched for metrics"
+                self._supervisor.warn(f"{lines}; `dstui.log` keeps every point")
         except Exception as error:
             self._give_up(error)
 

@@ -460,7 +460,7 @@ def test_lines_too_many_to_be_searched_for_metrics_are_told(run: Run) -> None:
     script = "print('\\n'.join(f'step {n} loss {n / 3}' for n in range(20_000)))"
     code, _, _ = run.configure(capture={"stdout": True}).to_end(sys.executable, "-c", script)
     assert code == 0
-    assert run.text("errors").count("came too fast to be searched for metrics") == 1
+    assert run.text("errors").count(b"came too fast to be searched for metrics") == 1
     assert run.has("journal/0-stdout.dsj")
 
 
