@@ -39,6 +39,9 @@ class Optimiser(Protocol):
     def tell(self, ticket: Ticket, loss: float) -> None:
         """The loss of one."""
 
+    def preload(self, known: list[tuple[dict[str, Any], float]]) -> None:
+        """Results from elsewhere, before the first question."""
+
 
 class Ours:
     """A sampler of dstui."""
@@ -64,6 +67,14 @@ class Ours:
         told = Trial(trial.key, trial.point, trial.origin, trial.reason, trial.model, COMPLETE, loss)
         self.history = self.history.put(told)
 
+    def preload(self, known: list[tuple[dict[str, Any], float]]) -> None:
+        """See `Optimiser`."""
+        trials = [
+            Trial(TrialKey("0", number), dict(params), outcome=COMPLETE, value=loss)
+            for number, (params, loss) in enumerate(known)
+        ]
+        self.history = History(tuple(trials))
+
 
 class PlainRandom:
     """Independent uniform draws, duplicates and all."""
@@ -78,6 +89,9 @@ class PlainRandom:
 
     def tell(self, ticket: Ticket, loss: float) -> None:
         """It learns nothing."""
+
+    def preload(self, known: list[tuple[dict[str, Any], float]]) -> None:
+        """It knows nothing."""
 
 
 class Optuna:
@@ -107,6 +121,13 @@ class Optuna:
     def tell(self, ticket: Ticket, loss: float) -> None:
         """See `Optimiser`."""
         self.study.tell(ticket.handle, loss)
+
+    def preload(self, known: list[tuple[dict[str, Any], float]]) -> None:
+        """See `Optimiser`."""
+        from optuna.trial import create_trial
+
+        for params, loss in known:
+            self.study.add_trial(create_trial(params=params, distributions=self.kinds, value=loss))
 
 
 class StockSkopt:
@@ -144,6 +165,11 @@ class StockSkopt:
         if len(self.told) == len(self.open):
             self.optimizer.tell([x for x, _ in self.told], [value for _, value in self.told])
             self.told = []
+
+    def preload(self, known: list[tuple[dict[str, Any], float]]) -> None:
+        """See `Optimiser`."""
+        rows = [[params[name] for name in self.names] for params, _ in known]
+        self.optimizer.tell(rows, [loss for _, loss in known])
 
     def _plain(self, x: list[Any]) -> list[Any]:
         return [value.item() if hasattr(value, "item") else value for value in x]

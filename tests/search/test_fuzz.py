@@ -20,7 +20,7 @@ from dstui.search.sweep import Sweep
 if TYPE_CHECKING:
     from dstui.search.space import Space
 
-SMALL, LARGE = 40, 1000
+SMALL, LARGE = 20, 1000
 SAMPLERS = ("bayes", "bayes", "bayes", "genetic", "random", "sobol", "bohb")
 """Bayes has most code and gets most of the histories."""
 

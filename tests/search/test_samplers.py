@@ -92,7 +92,7 @@ def test_a_grid_refuses_a_real_range_and_says_how_to_mend_it() -> None:
 
 
 def test_a_grid_knows_its_size_and_has_a_largest() -> None:
-    assert grid_size(space_of(FINITE)) == 18
+    assert grid_size(space_of(FINITE)) == 12
     with pytest.raises(UsageError, match="more than 100000"):
         grid_size(space_of({"a": (1, 1000), "b": (1, 1000)}))
 
@@ -107,8 +107,8 @@ def test_a_grid_cut_short_is_a_fair_sample() -> None:
 @pytest.mark.parametrize(
     ("table", "trials", "chosen", "word"),
     [
-        (FINITE, 18, "grid", "18 points"),
-        (FINITE, 17, "bayes", "Gaussian"),
+        (FINITE, 12, "grid", "12 points"),
+        (FINITE, 11, "bayes", "Gaussian"),
         (MIXED, 9, "sobol", "too few"),
         (MIXED, 50, "bayes", "Gaussian"),
     ],

@@ -54,7 +54,10 @@ class _OptunaSampler:
             if len(history) + len(suggestions) < sweep.design_size or not encoding.width:
                 suggestion = sobol_suggestion(sweep, encoding, seen, number)
             else:
-                sampler = self._sampler(optuna, seed_of(sweep.seed, sweep.lane, number, self.name) % 2**32)
+                with warnings.catch_warnings():
+                    # Some of their options are marked as experimental each time they are used.
+                    warnings.simplefilter("ignore")
+                    sampler = self._sampler(optuna, seed_of(sweep.seed, sweep.lane, number, self.name) % 2**32)
                 suggestion = self._asked(optuna, sampler, sweep, told, pending, encoding, seen, number)
             if suggestion is None:
                 break
