@@ -1,7 +1,8 @@
 """Begins a run for a process that is already going: what `dstui.init()` starts outside `ds run`.
 
 `python -m dstui.execution.begin --pid PID [--name N] [--experiment E] [--tag T]..` prints one JSON line
-`{"run": ID, "live": FOLDER}` once the keeper holds the run; the process then logs into that folder.
+`{"run": ID, "live": FOLDER, "capture": SWITCHES}` once the keeper holds the run; the process then logs into that
+folder, and its hook does what the switches say.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def main() -> int:
     except (StoreError, DstuiError) as error:
         print(error.message, file=sys.stderr)
         return 125
-    print(json.dumps({"run": new.id, "live": str(new.folder)}), flush=True)
+    switches = ",".join(request.capture.switches())
+    print(json.dumps({"run": new.id, "live": str(new.folder), "capture": switches}), flush=True)
     return 0
 
 

@@ -51,7 +51,7 @@ exit 2
 FAULTS = {
     "nothing": ("capture/begin.py", "", ""),
     "begin does not parse": ("capture/begin.py", "from __future__", "from from __future__"),
-    "begin raises": ("capture/begin.py", "    session = start(live)\n", "    raise RuntimeError('broken')\n"),
+    "begin raises": ("capture/begin.py", "    session = sessions.start(live)\n", "    raise RuntimeError('broken')\n"),
     "session raises": ("capture/session.py", "        self.switches: dict[str, str] = {}\n", "        1 / 0\n"),
     "hello raises": ("capture/session.py", "    def tell(self, line: str", "    def tell_(self, line: str"),
     "patches do not import": ("capture/parsers.py", "import dataclasses\n", "import no_such_module\n"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,3 +194,33 @@ def test_python_m_dstui_under_another_python_records_the_inner_command(ds: DsCom
     assert inner["parent_run"] == outer["id"]
     assert inner["summary"]["loss"]["count"] == 4
     assert "loss" not in outer["summary"]
+
+
+NOTEBOOK = """
+import argparse, random, runpy, sys
+import dstui
+first = dstui.init(name="first")
+random.seed(4)
+sys.argv = ["one.py", "--lr", "0.5"]
+runpy.run_path("one.py", run_name="__main__")
+second = dstui.init(name="second")
+assert second.id != first.id
+sys.argv = ["one.py", "--lr", "0.7"]
+runpy.run_path("one.py", run_name="__main__")
+second.finish()
+"""
+
+
+def test_a_session_that_begins_runs_itself_is_seen_from_there_on(
+    ds: DsCommand, project: Path, wait_until: Callable[..., None]
+) -> None:
+    """As a notebook does: `init` in a cell, then `%run one.py`, and `init` again."""
+    (project / "one.py").write_text(TRAIN)
+    (project / "notebook.py").write_text(NOTEBOOK)
+    done = subprocess.run([sys.executable, "notebook.py"], cwd=project, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    wait_until(lambda: [run["state"] for run in runs(ds)] == ["finished", "finished"], deadline=30)
+    first, second = runs(ds)
+    assert (first["name"], first["config"], first["summary"]["loss"]["count"]) == ("first", {"lr": 0.5}, 4)
+    assert (second["name"], second["config"], second["summary"]["loss"]["count"]) == ("second", {"lr": 0.7}, 4)
+    assert json.loads(ds("show", first["id"], "--json").out)["seeds"]["random"] == 4

@@ -10,7 +10,8 @@ import os
 import sys
 from time import time
 
-from .session import complain, quote, start
+from . import session as sessions
+from .session import complain, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,17 +43,11 @@ WATCHED = {
 
 def begin(root: str, live: str) -> None:
     """Say hello and watch imports; `root` is the folder of the copy."""
-    session = start(live)
+    session = sessions.start(live)
     fallback = os.path.join(root, "fallback")
     if root and fallback not in sys.path:
         sys.path.append(fallback)
-    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("OMPI_COMM_WORLD_RANK") or ""
-    words = ", ".join(quote(word[:200]) for word in session.argv[:20])
-    version = ".".join(map(str, sys.version_info[:3]))
-    session.tell(
-        f'{{"pid": {os.getpid()}, "ppid": {os.getppid()}, "top": {session.top}, "time": {time()!r}, '
-        f'"rank": {quote(rank[:20])}, "python": "{version}", "argv": [{words}]}}'
-    )
+    _hello(session)
     if session.is_top and not session.is_launcher:
         atexit.register(_say_end, session, os.getpid())
     sys.meta_path.insert(0, Finder(session))
@@ -63,6 +58,33 @@ def begin(root: str, live: str) -> None:
     for name in WATCHED:
         if name in sys.modules:
             apply(session, name, sys.modules[name])
+
+
+def begin_again(live: str) -> None:
+    """Begin in a process that runs already, such as a notebook's, or go on with its next run."""
+    session = sessions.current
+    if session is None:
+        begin("", live)
+        session = sessions.current
+    else:
+        from . import recorder
+
+        session.live = live
+        recorder.start_over()
+        _hello(session)
+    if session is not None:
+        # Whatever program this is, it has asked for a run.
+        session.is_launcher = False
+
+
+def _hello(session: Session) -> None:
+    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ.get("OMPI_COMM_WORLD_RANK") or ""
+    words = ", ".join(quote(word[:200]) for word in session.argv[:20])
+    version = ".".join(map(str, sys.version_info[:3]))
+    session.tell(
+        f'{{"pid": {os.getpid()}, "ppid": {os.getppid()}, "top": {session.top}, "time": {time()!r}, '
+        f'"rank": {quote(rank[:20])}, "python": "{version}", "argv": [{words}]}}'
+    )
 
 
 def _say_end(session: Session, pid: int) -> None:

@@ -88,6 +88,15 @@ def about(name: str | None = None, experiment: str | None = None, tags: Any = No
         _writer("settings").config({}, said)
 
 
+def start_over() -> None:
+    """Forget what was written: it belongs to a run that is over."""
+    with _lock:
+        for writer in _writers.values():
+            writer.close()
+        _writers.clear()
+        _known.clear()
+
+
 def fact(**values: Any) -> None:
     """Append one object to `hello.jsonl`."""
     if session.current is not None:
