@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dstui_store.repository import Store
     from dstui_store.schema import RunRecord
 
-ATTEMPTS = 20
+ATTEMPTS = 100
 """How often a push is built anew when others with the same writer's name are faster."""
 
 LINE = "the log's line"
@@ -175,8 +175,8 @@ def _push_log(
                 _add_up(sent, trial)
                 return
         base = _fetch_own(store, network, writer)
-        # Several clones under one name: whoever waits longer lets the others through.
-        time.sleep(random.uniform(0, 0.02 * attempt))
+        # Several clones under one name: those that failed at the same moment must not do so again.
+        time.sleep(random.uniform(0, 0.02 * min(attempt, 10)))
     raise RemoteError(
         f"`{network.remote.name}` gained entries under our name at each of {ATTEMPTS} attempts",
         hint="is another clone called by the same DSTUI_WRITER? try again",
