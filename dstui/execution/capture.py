@@ -30,6 +30,9 @@ CONTAINERS = frozenset({"docker", "podman", "nerdctl"})
 CONTAINER_VARIABLES = ("PYTHONPATH", "DSTUI_RUN_DIR", "DSTUI_RUN_ID", "DSTUI_PARAMS_FILE", "DSTUI_CAPTURE")
 """Those that the hook and the client need there."""
 
+CLIENT = ("__init__", "journal", "client", "values", "media", "images", "copying")
+"""Modules of it that a training script loads, some of them when they are first needed."""
+
 OFF = frozenset({"0", "off", "no", "false"})
 """Values of `DSTUI_CAPTURE` that turn all of it off."""
 
@@ -158,7 +161,7 @@ def install(hook: Path) -> Path:
 def _files() -> dict[str, bytes]:
     """Content by its name in the copy."""
     capture = INSIDE / "capture"
-    found = {f"_dstui/{name}": (INSIDE / name).read_bytes() for name in ("__init__.py", "journal.py", "client.py")}
+    found = {f"_dstui/{name}.py": (INSIDE / f"{name}.py").read_bytes() for name in CLIENT}
     for path in sorted(capture.glob("*.py")):
         found[f"_dstui/capture/{path.name}"] = path.read_bytes()
     for folder in ("start", "fallback"):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import re
 import struct
 import sys
 import threading
@@ -25,10 +24,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING or __package__:
-    from .journal import LARGEST_INTEGER, LARGEST_STEP, JournalWriter, json_value, shorten, tell
+    from .journal import JournalWriter, tell
+    from .values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of
+    from .values import _number as _number
+    from .values import _Refusal as _Refusal
 else:
     # Run by path: the folder of this file is on `sys.path`.
-    from journal import LARGEST_INTEGER, LARGEST_STEP, JournalWriter, json_value, shorten, tell
+    from journal import JournalWriter, tell
+    from values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of
 
 START_SECONDS = 120
 """How long `init` outside `ds run` waits for a new run; the code snapshot is taken meanwhile."""
@@ -38,7 +41,6 @@ MASKED = "<secret>"
 
 RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 """Where launchers of several processes say which one this is; the first that is set counts."""
-
 
 
 class Config(dict[str, Any]):
@@ -148,8 +150,8 @@ class Run:
         if self._journal is None or self._journal.rank != 0:
             return
         flat: dict[str, Any] = {}
-        flatten(config, "", flat, NESTING)
-        masked = {key: MASKED if is_secret(key, value) else value for key, value in flat.items()}
+        _flatten(config, "", flat, NESTING)
+        masked = {key: MASKED if _is_secret(key, value) else value for key, value in flat.items()}
         changed = {key: value for key, value in masked.items() if self._recorded.get(key, self) != value}
         if changed:
             self._recorded.update(changed)

@@ -1,6 +1,6 @@
 """What sees settings, metrics and files of an unchanged script: it runs in the project's own Python, from a copy.
 
-The launcher copies this folder, `journal.py` and `client.py` into the store, where the processes of a run load them as
+The launcher copies this folder and the modules of the client into the store, where the processes of a run load them as
 the package `_dstui`: dstui itself need not be installed there. Standard library only, Python 3.9.
 
 **Failure rule.** A recorder is never the reason for another exit code or byte of output. The original is called once,

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import dstui
-from dstui.inside import client
+from dstui.inside import client, values
 from dstui_store import journal
 
 ROOT = Path(__file__).parents[3]
@@ -32,11 +32,11 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("_run", None),
         ("_write", None),
         ("_outside_told", False),
-        ("_refused", set()),
         ("_crash", None),
         ("_hooked", True),
     ):
         monkeypatch.setattr(client, name, value)
+    monkeypatch.setattr(values, "_refused", set())
     yield
     if client._run is not None and client._run._journal is not None:
         client._run._journal.close()
@@ -228,7 +228,7 @@ def test_step_may_go_back(live: Path) -> None:
 def test_refused_names_do_not_fill_the_log(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(1_000):
         dstui.log({f"bad {number}": None})
-    assert capsys.readouterr().err.count("\n") == client.REFUSALS_TOLD + 1
+    assert capsys.readouterr().err.count("\n") == values.REFUSALS_TOLD + 1
     assert points(live) == {}
 
 
