@@ -110,7 +110,7 @@ def submit(queue: JobQueue, project: Path, count: int, *, held: bool = False) ->
     run = Request(words=["true"], capture=Capture.nothing(), sample=False)
     request = JobRequest(run=run, array={"n": list(range(count))} if count > 1 else {}, held=held)
     with open_project(project, create=True) as opened:
-        views, _ = queue.submit(opened, request, project, dict(os.environ))
+        views, _ = queue.submit(opened.store, request, project, dict(os.environ))
     return [view.row.id for view in views]
 
 

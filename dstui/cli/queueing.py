@@ -110,7 +110,7 @@ def submit(
             in_place=in_place,
             held=hold,
         )
-        jobs, cause = queue.submit(project, request, Path.cwd(), dict(os.environ))
+        jobs, cause = queue.submit(project.store, request, Path.cwd(), dict(os.environ))
     if as_json:
         write_json([view.to_json() for view in jobs])
         return

@@ -32,7 +32,6 @@ from dstui_store import CodeTree, Store, StoreError, clean, iso_time, new_run_id
 if TYPE_CHECKING:
     from dstui.execution.launch import Request
     from dstui.scheduler.cluster import DeviceState
-    from dstui.sdk.project import Project
     from dstui_store import SafeText
 
 ANSWER_SECONDS = 10.0
@@ -151,7 +150,7 @@ class JobQueue:
     # --- submit ---
 
     def submit(
-        self, project: Project, request: JobRequest, cwd: Path, environment: Mapping[str, str]
+        self, store: Store, request: JobRequest, cwd: Path, environment: Mapping[str, str]
     ) -> tuple[list[JobView], str]:
         """Puts a command into the queue; durable when this returns.
 
@@ -169,7 +168,6 @@ class JobQueue:
         if request.tier not in TIERS:
             raise UsageError(f"There is no priority `{clean(request.tier)}`", hint=f"one of {', '.join(TIERS)}")
         command.resolve(request.run.words, cwd, environment)
-        store = project.store
         account = request.account or store.layout.project.name
         demand, cause = self._demand(request, account, cwd)
         snapshot = take_snapshot(store)
@@ -194,7 +192,9 @@ class JobQueue:
         ids = self.rows.submit(submission)
         waking.rouse(self.place, wait=False)
         length = self.rows.shown_id_length()
-        rows = [row for row in (self.rows.job(identity) for identity in ids) if row is not None]
+        first = self.rows.job(ids[0])
+        array = None if first is None else first.array
+        rows = self.rows.jobs(array=array) if array is not None else [first] if first is not None else []
         return [JobView(row, row.id[:length]) for row in rows], cause
 
     def _demand(self, request: JobRequest, account: str, cwd: Path) -> tuple[Demand, str]:

@@ -53,7 +53,7 @@ class TestQueue:
             grace_seconds=5.0,
         )
         with open_project(self.project, create=True) as project:
-            views, _ = self.queue.submit(project, JobRequest(run=run, **fields), self.project, environment)
+            views, _ = self.queue.submit(project.store, JobRequest(run=run, **fields), self.project, environment)
         return [view.row.id for view in views]
 
     def one(self, *words: str, **fields: Any) -> str:
