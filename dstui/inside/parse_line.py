@@ -130,6 +130,7 @@ _KERAS = re.compile(r"\s*(\d{1,18})/(\d{1,18})\s+(?:\[[=>.\s]*\]|[━ ]*━[━ 
 _KERAS_TIME = re.compile(r"\s*-?\s*(?:ETA:\s*)?[\d:]{1,12}(?:[mu]?s)?(?:\s+\d{1,9}[mu]?s/(?:step|epoch))?\s*-\s")
 _DURATION = re.compile(r"\b(?:eta|elapsed|remaining)\s*[:=]?\s*(?:\d+ days?, )?\d+:\d\d(?::\d\d)?", re.IGNORECASE)
 _NAME = re.compile(WORD)
+_IS = re.compile(r"\s(?:is|was)\s+(?=[-+]?\.?\d)")
 _BESIDES = re.compile(r"[A-Za-z0-9]")
 
 
@@ -225,6 +226,8 @@ def parse_plain(text: str) -> Line:
             text = _PARENTHESES.sub(lambda match: "\0" if match[1] else " ", text)
     if ":" in text:
         text = _DURATION.sub("|", text)
+    if " is " in text or " was " in text:
+        text = _IS.sub(": ", text)
     scope, text = find_scope(text)
     where, text = find_position(text)
     if where is not None:
@@ -314,7 +317,7 @@ def _bar(text: str) -> tuple[Line, str]:
     scope = SCOPES[match[1].lower()] if match is not None else ""
     fields: dict[str, Field] = {}
     for item in postfix.split(", "):
-        name, separator, value = item.partition("=")
+        name, separator, value = item.partition("=" if "=" in item else " - ")
         found = VALUE.fullmatch(value.strip()) if separator else None
         if name.strip().lower() == "epoch" and value.isdecimal() and len(value) < 10:
             epoch = float(value)
@@ -326,6 +329,7 @@ def _bar(text: str) -> tuple[Line, str]:
     if not fields and description and not behind:
         # `epoch 3 loss 0.25: 40%|..`: what it tells stands in its description.
         read_fields(find_position(description.rstrip(": "))[1], scope, fields)
+        fields = {name: field for name, field in fields.items() if is_result(name)}
     return Line(position, scope, list(fields.values()), only_fields=True), "" if fields else behind
 
 

@@ -51,7 +51,7 @@ EPOCH = re.compile(
 
 SCOPE = re.compile(
     r"[\s*#=>|\[(-]*(train|training|val|valid|validation|validating|test|testing|eval|evaluate|evaluation|evaluating|dev)"
-    r"(?:[ _](?:set|split|results?|metrics))*\s*"
+    r"(?:[ _](?:set|split|results?|metrics|info))*\s*"
     r"(?:[:|\]>)]|(?=\s*\[)|(?=\s+(?:(?:at|after)\s+)?(?:epoch|iter|iteration|step)\b)|-+\s)",
     re.IGNORECASE,
 )
@@ -69,6 +69,7 @@ _PLACE = re.compile(r"\[\s*(\d{1,18})\s*/\s*(\d{1,18})\s*(?:\(\s*[\d.]{1,10}\s*%
 _EPOCH_AND_PLACE = re.compile(r"\[\s*(\d{1,9})(?:\s*/\s*\d{1,9})?\s*\]\s*\[\s*(\d{1,18})\s*/\s*(\d{1,18})\s*\]")
 _EPOCH_COMMA_STEP = re.compile(r"\s*\[\s*(\d{1,9})\s*,\s*(\d{1,18})\s*\]\s*(?=[A-Za-z])")
 _LINE_NUMBER = re.compile(r"\s*(?:\[(\d{1,18})\]|(\d{1,18})(?::(?=\t)|\s*\|))\s*(?=[A-Za-z])")
+_LEADING_PLACE = re.compile(r"\s*(\d{1,18})\s*/\s*(\d{1,18})\s*[,:|]\s*(?=[A-Za-z])")
 _PLACE_OF_BATCHES = re.compile(r"(?<![\w./])(\d{1,18})\s*/\s*(\d{1,18})\s*(?:batches|steps|iters)\b")
 _BARE_PLACE = re.compile(r"[\s:|,━╸╺─-]*(\d{1,18})\s*/\s*(\d{1,18})(?![\w./%])\s*(?:batches|steps|iters|it)?")
 _AT = re.compile(r"\b(?:at|after|for|in|of|on)\s*$", re.IGNORECASE)
@@ -140,7 +141,7 @@ def find_position(text: str) -> tuple[Position | None, str]:
     if any(word in lowered for word in _STEP_STEMS):
         step, total, text = _step(text, epoch is not None)
     if epoch is None and step is None:
-        place = _PLACE.search(text)
+        place = _PLACE.search(text) or _LEADING_PLACE.match(text)
         if place is None:
             return None, text
         return Position(None, False, int(place[1]), int(place[2])), f"{text[: place.start()]}|{text[place.end() :]}"

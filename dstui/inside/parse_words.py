@@ -36,7 +36,7 @@ NO_METRIC = frozenset(
 
 SENTENCE_WORDS = frozenset(
     "a after all an and are as at because been but by did does each every for from had has have if improve improved "
-    "in increase increased into it its no not of on only or reached since spent take takes than that the then "
+    "in increase increased into is it its no not of on only or reached since spent take takes than that the then "
     "this to took until using was were when where which while will with without".split()
 )
 """Words of a sentence; a name neither begins nor ends with one."""

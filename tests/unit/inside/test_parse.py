@@ -230,6 +230,9 @@ def test_a_time_keeps_its_first_unit(tmp_path: Path) -> None:
         ("99it [00:10, 9.0it/s, avg_loss=-0.{n}, epoch={n}]", {"avg_loss": -0.3}),
         ("Epoch: {n} | Val. Loss: 0.{n} |  Val. Acc: 50.5%", {"val_loss": 0.3, "val_acc_percent": 50.5}),
         ("In epoch {n}, loss: 0.{n}, step_avg:nanms", {"loss": 0.3}),
+        ("Training loss at epoch {n} is 0.{n}", {"training_loss": 0.3}),
+        ("{n}/5, train_loss: 0.{n}", {"train_loss": 0.3}),
+        ("valid: 30%|###   | {n}/101 [00:03<00:00, 3.5it/s, dice_loss - 0.{n}]", {"val_dice_loss": 0.3}),
     ],
 )
 def test_forms_that_people_write(tmp_path: Path, line: str, want: dict[str, float]) -> None:
@@ -243,6 +246,7 @@ def test_forms_that_people_write(tmp_path: Path, line: str, want: dict[str, floa
         "Total optimization steps = {n}00, loss scale 0.5",
         "  {n} | encoder | Linear | 12{n} K",
         "Step {n}: Ran {n} train steps in 5.2 secs",
+        "Validation DataLoader 0:  11%|#     | {n}/9 [00:00<00:03,  2.44it/s]",
         "RMSE on validation when {n} objects are dropped: 0.2{n}",
         "[CV 1/3] END ...max_depth=2;, score=0.7{n} total time=   0.1s",
         "def loss(step={n}, gamma=0.{n}):",
