@@ -15,7 +15,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dstui.inside.client import Run, config, finish, init, log
+from dstui.inside.client import (
+    Run,
+    checkpoint_dir,
+    config,
+    finish,
+    init,
+    log,
+    log_artifact,
+    log_histogram,
+    log_image,
+    log_table,
+    log_text,
+    should_stop,
+)
 
 if TYPE_CHECKING:
     from dstui.sdk import open_store
@@ -23,7 +36,23 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["BayesianOptimizer", "Run", "__version__", "config", "finish", "init", "log", "open_store"]
+__all__ = [
+    "BayesianOptimizer",
+    "Run",
+    "__version__",
+    "checkpoint_dir",
+    "config",
+    "finish",
+    "init",
+    "log",
+    "log_artifact",
+    "log_histogram",
+    "log_image",
+    "log_table",
+    "log_text",
+    "open_store",
+    "should_stop",
+]
 
 _LATE = {"BayesianOptimizer": "dstui.search", "open_store": "dstui.sdk"}
 """Names that load heavy libraries, with the module that has them."""

@@ -20,21 +20,28 @@ import struct
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
+if TYPE_CHECKING:
+    from .media import MediaWriter
+
 if TYPE_CHECKING or __package__:
     from .journal import JournalWriter, tell
-    from .values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of
+    from .values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of, whole_step
     from .values import _number as _number
     from .values import _Refusal as _Refusal
 else:
     # Run by path: the folder of this file is on `sys.path`.
     from journal import JournalWriter, tell
-    from values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of
+    from values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of, whole_step
 
 START_SECONDS = 120
 """How long `init` outside `ds run` waits for a new run; the code snapshot is taken meanwhile."""
+
+LOOK_SECONDS = 0.1
+"""How often `should_stop` looks at the disk at most."""
 
 MASKED = "<secret>"
 """Stands for a config value that must not be stored."""
@@ -101,6 +108,7 @@ class Run:
         id: 16 characters, or None when tracking could not start (then nothing is recorded, and stderr said why).
         directory: its live directory, or None likewise.
         config: settings as the script gave them, with the params of the run over them.
+        resumed: the checkpoint to go on from, when an earlier attempt of the job has published one; else None.
     """
 
     def __init__(self, id: str | None, directory: str | None, params: Mapping[str, Any]) -> None:
@@ -113,6 +121,10 @@ class Run:
         self._owner: int | None = None
         self._finished = False
         self._recorded: dict[str, Any] = {}
+        self._media: MediaWriter | None = None
+        self._stop_asked = False
+        self._looked_at = 0.0
+        self.resumed = os.environ.get("DSTUI_RESUME") or None
         self.config = Config(self, params)
 
     def __repr__(self) -> str:
@@ -135,6 +147,113 @@ class Run:
             journal.log(values, step)
         except (TypeError, AttributeError, struct.error):
             log_checked(journal.log, values, step)
+
+    def log_image(self, name: str, image: Any, step: int | None = None) -> None:
+        """Keep an image.
+
+        Args:
+            name: what to call it; an image of the same name at another step is the next of a series.
+            image: a path or the bytes of a PNG or JPEG, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of bytes or
+                of floats from 0 to 1, a tensor of PyTorch (C, H, W), a PIL image or a figure of matplotlib.
+            step: as for `log`.
+        """
+        self._keep(name, lambda media: media.image(name, image, whole_step(step)))
+
+    def log_text(self, name: str, text: str, step: int | None = None) -> None:
+        """Keep a text of at most 4 MiB; args as of `log_image`."""
+        self._keep(name, lambda media: media.text(name, text, whole_step(step)))
+
+    def log_histogram(self, name: str, values: Any, step: int | None = None, bins: int = 64) -> None:
+        """Keep how often values occur.
+
+        Args:
+            name: as of `log_image`.
+            values: an array, a tensor, or numbers in nested lists; NaN and infinities are counted apart.
+            step: as for `log`.
+            bins: parts of equal width from the smallest to the largest finite value.
+        """
+        self._keep(name, lambda media: media.histogram(name, values, whole_step(step), bins))
+
+    def log_table(
+        self, name: str, rows: Sequence[Any], columns: Sequence[str] | None = None, step: int | None = None
+    ) -> None:
+        """Keep a table of at most 10,000 rows and 256 columns.
+
+        Args:
+            name: as of `log_image`.
+            rows: a list of dicts or of lists, or a data frame.
+            columns: names and order of the columns; by default the keys of the dicts as they come.
+            step: as for `log`.
+        """
+        self._keep(name, lambda media: media.table(name, rows, columns, whole_step(step)))
+
+    def log_artifact(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        """Keep a copy of a file of any size, or of a folder of at most 1,000 files; of one name the last counts.
+
+        Args:
+            path: where it is.
+            name: what to call it; by default its own name.
+        """
+        self._keep(name or str(path), lambda media: media.artifact(path, name))
+
+    def _keep(self, name: object, keep: Callable[[MediaWriter], None]) -> None:
+        """Keep what is no number; whatever goes wrong is said once per name."""
+        if self._journal is None or self.directory is None:
+            if self._finished:
+                refuse("log()", f"was called after run {self.id} was finished; nothing is recorded")
+            return
+        if TYPE_CHECKING or __package__:
+            from . import media
+        else:
+            import media
+        if self._media is None:
+            self._media = media.MediaWriter(self.directory, self._journal.rank)
+        said = name if isinstance(name, str) else repr(type(name).__name__)
+        try:
+            keep(self._media)
+        except media.Refusal as refusal:
+            refuse(said, str(refusal))
+        except OSError as error:
+            refuse(said, f"is not kept: {error.strerror or error}")
+        except Exception as error:
+            refuse(said, f"raises {type(error).__name__} when it is looked at, so it is not kept")
+
+    @property
+    def checkpoint_dir(self) -> str:
+        """A folder for checkpoints that outlives the run: the job's, which every attempt finds again, else the run's.
+
+        When nothing is recorded it is `checkpoints` in the present folder.
+        """
+        path = os.environ.get("DSTUI_CHECKPOINT_DIR")
+        try:
+            if not path and self.directory is not None:
+                # Beside `live/`, which is removed when the run is committed.
+                above = os.path.join(os.path.dirname(os.path.dirname(self.directory)), "checkpoints")
+                os.makedirs(above, mode=0o700, exist_ok=True)
+                path = os.path.join(above, os.path.basename(self.directory))
+            path = path or os.path.abspath("checkpoints")
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as error:
+            refuse("checkpoint_dir", f"cannot be made: {error.strerror} (`{path}`)")
+        return str(path)
+
+    def should_stop(self) -> bool:
+        """Whether to save and leave: the job has to make room, or `ds stop` or a time limit asked.
+
+        Looks at most ten times a second, so it may stand in the innermost loop. The first call in the main thread makes
+        SIGTERM set it, unless the script handles that signal by itself; a second SIGTERM ends the process.
+        """
+        if self._stop_asked or _terminated:
+            return True
+        now = monotonic()
+        if now - self._looked_at < LOOK_SECONDS or self.directory is None:
+            return False
+        if self._looked_at == 0.0:
+            _watch_termination()
+        self._looked_at = now
+        paths = (os.environ.get("DSTUI_PREEMPT_FILE"), os.path.join(self.directory, "stop"))
+        self._stop_asked = any(path and os.path.exists(path) for path in paths)
+        return self._stop_asked
 
     def finish(self, exit_code: int = 0) -> None:
         """End the run that `init` started; inside `ds run` the command's own end counts, so this does nothing.
@@ -185,6 +304,7 @@ _write: Callable[..., None] | None = None
 _outside_told = False
 _crash: tuple[int | None, str, str | None] | None = None
 _hooked = False
+_terminated = False
 
 
 def init(
@@ -245,6 +365,52 @@ def config(values: object) -> None:
     run = _run or _present()
     if run is not None:
         run.config(values)
+
+
+def log_image(name: str, image: Any, step: int | None = None) -> None:
+    """Keep an image; see `Run.log_image`."""
+    run = _run or _present()
+    if run is not None:
+        run.log_image(name, image, step)
+
+
+def log_text(name: str, text: str, step: int | None = None) -> None:
+    """Keep a text; see `Run.log_text`."""
+    run = _run or _present()
+    if run is not None:
+        run.log_text(name, text, step)
+
+
+def log_histogram(name: str, values: Any, step: int | None = None, bins: int = 64) -> None:
+    """Keep how often values occur; see `Run.log_histogram`."""
+    run = _run or _present()
+    if run is not None:
+        run.log_histogram(name, values, step, bins)
+
+
+def log_table(name: str, rows: Sequence[Any], columns: Sequence[str] | None = None, step: int | None = None) -> None:
+    """Keep a table; see `Run.log_table`."""
+    run = _run or _present()
+    if run is not None:
+        run.log_table(name, rows, columns, step)
+
+
+def log_artifact(path: str | os.PathLike[str], name: str | None = None) -> None:
+    """Keep a copy of a file or folder; see `Run.log_artifact`."""
+    run = _run or _present()
+    if run is not None:
+        run.log_artifact(path, name)
+
+
+def checkpoint_dir() -> str:
+    """A folder for checkpoints that outlives the run; see `Run.checkpoint_dir`."""
+    return (_run or _present() or Run(None, None, {})).checkpoint_dir
+
+
+def should_stop() -> bool:
+    """Whether to save and leave; see `Run.should_stop`. Outside a run never."""
+    run = _run or (_present() if os.environ.get("DSTUI_RUN_DIR") else None)
+    return run is not None and run.should_stop()
 
 
 def finish(exit_code: int = 0) -> None:
@@ -450,6 +616,26 @@ def _end_at_exit() -> None:
     run = _run
     if run is not None:
         run._end(*(_crash or (0, "finished", None)))
+
+
+def _watch_termination() -> None:
+    """Let SIGTERM be heard by `should_stop`, if it would only end the process."""
+    import signal
+
+    def heard(number: int, frame: object) -> None:
+        global _terminated
+        _terminated = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def as_before() -> None:
+        # Workers are ended by SIGTERM, and whoever does that waits for them.
+        if signal.getsignal(signal.SIGTERM) is heard:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, heard)
+        os.register_at_fork(after_in_child=as_before)
 
 
 def _rank() -> int:

@@ -171,8 +171,8 @@ def _png_of_rows(rows: Any) -> bytes:
         return _png(width, height, channels, b"".join(b"\0" + bytes(row) for row in flat))
     except (TypeError, IndexError, KeyError, ValueError):
         raise NoImage(
-            f"is of type {type(rows).__name__}, which is no image; give a path, the bytes of a PNG or JPEG, a PIL image, "
-            "an array or a tensor"
+            f"is of type {type(rows).__name__}, which is no image; give a path, the bytes of a PNG or JPEG, a PIL "
+            "image, an array or a tensor"
         ) from None
 
 

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
-    from . import images
-    from .copying import NotAFile, copy_file
-    from .journal import json_value, shorten
+    from . import images  # noqa: TID252
+    from .copying import NotAFile, copy_file  # noqa: TID252
+    from .journal import json_value, shorten  # noqa: TID252
 else:
     # Run by path: the folder of this file is on `sys.path`.
     import images
@@ -69,16 +69,21 @@ class MediaWriter:
     def __init__(self, directory: str, rank: int) -> None:
         self.directory = os.path.join(directory, "media")
         self.rank = rank
-        self._lock = threading.RLock()
         self._start_over()
-        os.register_at_fork(after_in_child=self._start_over)
 
     def _start_over(self) -> None:
+        self._pid = os.getpid()
         # A new lock, since after a fork the old one may be held by a thread that the child does not have.
         self._lock = threading.RLock()
         self._kept = 0
         self._number = 0
         self._files: dict[str, list[str]] = {}
+
+    def _alone(self) -> threading.RLock:
+        """The lock of this process."""
+        if self._pid != os.getpid():
+            self._start_over()
+        return self._lock
 
     def image(self, name: str, image: Any, step: int | None) -> None:
         """Keep an image as PNG or JPEG.
@@ -124,7 +129,7 @@ class MediaWriter:
         found = [("", source)] if not os.path.isdir(source) else list(_files_below(source))
         if not found:
             raise Refusal("is a folder without a file")
-        with self._lock:
+        with self._alone():
             self._make_directory()
             made: list[str] = []
             files: list[dict[str, Any]] = []
@@ -153,11 +158,11 @@ class MediaWriter:
         largest = LARGEST_BYTES if kind == "image" else LARGEST_TEXT_BYTES
         if len(content) > largest:
             raise Refusal(
-                f"is a {kind} of {len(content):,} bytes, and at most {largest:,} are kept; keep a part, or the file with "
-                "`log_artifact`"
+                f"is a {kind} of {len(content):,} bytes, and at most {largest:,} are kept; keep a part, or the file "
+                "with `log_artifact`"
             )
         digest = hashlib.sha256(content).hexdigest()
-        with self._lock:
+        with self._alone():
             if self._kept + len(content) > KEPT_BYTES:
                 raise Refusal(f"is not kept: this process has logged {KEPT_BYTES >> 30} GiB of media; log fewer")
             self._make_directory()

@@ -207,6 +207,11 @@ class Supervisor:
         if grace_seconds <= 0:
             self._kill()
             return
+        try:
+            # A script that asks `should_stop` sees it even where it does not hear the signal.
+            os.close(self.live.open("stop", os.O_WRONLY | os.O_CREAT))
+        except OSError:
+            pass
         self._terminate()
         self.alarm("kill", grace_seconds, self._kill)
 

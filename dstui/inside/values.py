@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING or __package__:
-    from .journal import LARGEST_INTEGER, LARGEST_STEP, json_value, shorten, tell
+    from .journal import LARGEST_INTEGER, LARGEST_STEP, json_value, shorten, tell  # noqa: TID252
 else:
     # Run by path: the folder of this file is on `sys.path`.
     from journal import LARGEST_INTEGER, LARGEST_STEP, json_value, shorten, tell
