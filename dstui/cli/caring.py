@@ -33,12 +33,14 @@ def status(as_json: Json = False) -> None:
     """What goes on, what ended since you last looked, and the next thing to do."""
     from dstui.cli.output import write_json, write_line
     from dstui.sdk import open_project, read_status
+    from dstui.sdk.queue import queue_counts
     from dstui.units import format_time
 
     with open_project() as project:
         found = read_status(project)
+    jobs = queue_counts()
     if as_json:
-        write_json(found.to_json())
+        write_json({**found.to_json(), "queue": jobs})
         return
     since = f" since {format_time(found.looked_at)}" if found.looked_at else ""
     write_line(f"{len(found.running)} running, {len(found.ended)} ended{since}, {found.total:,} runs in all")
@@ -46,6 +48,9 @@ def status(as_json: Json = False) -> None:
     _list("ended", found.ended[:10])
     if len(found.ended) > 10:
         write_line(f"  and {len(found.ended) - 10} more: ds ls")
+    if jobs:
+        shown = ", ".join(f"{count} {state}" for state, count in sorted(jobs.items()))
+        write_line(f"queue: {shown}; `ds queue ls` says why they wait")
     write_line()
     write_line("next:  ", found.next_step)
 

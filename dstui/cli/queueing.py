@@ -225,7 +225,8 @@ def reset(
             raise UsageError(f"Jobs have not ended: {shown}", hint="`ds queue reset --force` stops them first")
         aside, count = opened.reset()
         write_line(f"{count} jobs stopped; the queue is empty")
-        write_line(f"way back, with no job in the queue: cp -r {aside}/* {opened.place.folder}/")
+        folder = opened.place.folder
+        write_line(f"way back, while the queue is empty: rm -f {folder}/queue.db*; cp -r {aside}/* {folder}/")
 
 
 @app.command("wait")

@@ -25,6 +25,7 @@ from dstui.execution import command, inputs, interpreter
 from dstui.execution.background import Background, complete
 from dstui.execution.capture import Capture
 from dstui.execution.launch import Request, launch_record, script_environment
+from dstui.execution.sampling import Sampling
 from dstui.scheduler import submits
 from dstui.scheduler.place import Place
 from dstui.scheduler.queue import Queue
@@ -143,11 +144,21 @@ class Clerk:
             return {"ok": True, "state": None, "kept": kept}
         return {
             "ok": True,
+            "learned": job.learned,
+            "peak_bytes": _peak_bytes(store, run),
             "state": record.state,
             "exit_code": record.exit_code,
             "stop_reason": record.stop_reason,
             "kept": kept,
         }
+
+    def sample(self, wish: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the load of a run sampled that has lasted a moment; a failure is noted in its folder."""
+        job = self._queue.job(str(wish["job"]))
+        if job is not None:
+            wanted = bool(self._queue.spec(job.submit).get("sample", True))
+            Sampling(str(wish["run"]), Path(wish["live"]), {}, wanted=wanted).at_once()
+        return {"ok": True}
 
     def cancel(self, wish: Mapping[str, Any]) -> dict[str, Any]:
         """Forget a run whose command never started."""
@@ -234,7 +245,7 @@ def main() -> int:
     """Serve the daemon at the other end of the socket."""
     place, connection = Place(Path(sys.argv[1])), socket.socket(fileno=int(sys.argv[2]))
     clerk = Clerk(place)
-    doing = {"commit": clerk.commit, "cancel": clerk.cancel}
+    doing = {"commit": clerk.commit, "cancel": clerk.cancel, "sample": clerk.sample}
     while True:
         ready, _, _ = select.select([connection], [], [], IDLE_SECONDS)
         message = connection.recv(MESSAGE_BYTES) if ready else b""
@@ -265,6 +276,21 @@ def _send(connection: socket.socket, answer: Mapping[str, Any], descriptors: lis
         pass  # The daemon is gone; the next one looks what became of the run.
     for descriptor in descriptors:
         os.close(descriptor)
+
+
+def _peak_bytes(store: Store, run: str) -> int | None:
+    """The most GPU memory that a run's own processes had on one GPU, None where it was not sampled."""
+    try:
+        summary = store.system_summary(run).get("summary")
+    except StoreError:
+        return None
+    peaks = [
+        values.get("max")
+        for name, values in (summary.items() if isinstance(summary, dict) else ())
+        if name.endswith(".own_memory_bytes") and isinstance(values, dict)
+    ]
+    numbers = [peak for peak in peaks if isinstance(peak, int | float)]
+    return int(max(numbers)) if numbers else None
 
 
 def _request(job: JobRow, spec: Mapping[str, Any]) -> Request:

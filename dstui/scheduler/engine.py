@@ -11,6 +11,7 @@ import json
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,9 @@ KEPT_DURATIONS = 20
 
 BRAKE_COUNT, BRAKE_SECONDS = 3, 60.0
 """So many jobs of an array that fail within so long hold the rest."""
+
+SAMPLE_SECONDS = 1.0
+"""A job that has ended before is not sampled."""
 
 REFUSED_SECONDS = 10.0
 """A device that somebody else turned out to hold is tried again after this time."""
@@ -86,6 +90,7 @@ class Engine:
         self._used_at = max((at for _, at in queue.accounts().values()), default=time.time())
         self._failures: dict[str, list[float]] = {}
         self._unneeded: list[str] = []
+        self._sample_at: deque[tuple[float, Active]] = deque()
         self._claimed: dict[str, float] = {}
         self._environment = dict(os.environ)
 
@@ -165,8 +170,9 @@ class Engine:
         """One pass: start what can start, ask those to yield who must."""
         self._account(now)
         self._release_due(now)
+        self._sample_due(now)
         if not len(self._waiting):
-            self.wake_at = self._next_release()
+            self.wake_at = min(self._timers(), default=None)
             return
         self._promised = {device: job for device, job in self._promised.items() if job in self._waiting}
         decided = plan(self.cluster(now), now, self.policy)
@@ -204,11 +210,19 @@ class Engine:
 
     def _plan_wake(self, decided: Plan, now: float) -> None:
         claims = [at for at in self._claimed.values() if at > now]
-        times = [at for at in (decided.wake_at, self._next_release(), *claims) if at is not None]
-        self.wake_at = min(times, default=None)
+        planned = [] if decided.wake_at is None else [decided.wake_at]
+        self.wake_at = min([*planned, *claims, *self._timers()], default=None)
 
-    def _next_release(self) -> float | None:
-        return self._due[0][0] if self._due else None
+    def _timers(self) -> list[float]:
+        """When something is due whatever the plan says."""
+        return [*(at for at, _ in list(self._due)[:1]), *(at for at, _ in list(self._sample_at)[:1])]
+
+    def _sample_due(self, now: float) -> None:
+        while self._sample_at and self._sample_at[0][0] <= now:
+            _, active = self._sample_at.popleft()
+            if self.active.get(active.job) is active and active.phase == "running":
+                wish = {"op": "sample", "job": active.job, "attempt": 0, "run": active.run, "live": active.live}
+                self.later.append(partial(self.committer.ask, wish, time.monotonic()))
 
     def _release_due(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:
@@ -323,6 +337,7 @@ class Engine:
             self.later.append(lambda: self._close_gate(active))
             return
         self.change(active.job, "running", run=active.run)
+        self._sample_at.append((time.time() + SAMPLE_SECONDS, active))
 
         def open_gate() -> None:
             try:
@@ -414,6 +429,7 @@ class Engine:
         if answer["op"] != "commit":
             return
         self._queue.set_meta(f"commit:{answer['run']}", None)
+        self._learn_peak(answer)
         if self._unneeded and not self._queue.metas("commit:"):
             for submit in self._unneeded:
                 self.later.append(partial(self._clear_submit, submit))
@@ -452,6 +468,15 @@ class Engine:
         durations = (*before.durations, now - active.started_at)[-KEPT_DURATIONS:]
         self._learned[row.learned] = Learned(before.runs + 1, before.peak_bytes, durations)
         self._queue.set_learned(row.learned, self._learned[row.learned])
+
+    def _learn_peak(self, answer: Mapping[str, Any]) -> None:
+        """The memory that a run has used is known once it is committed."""
+        key, peak = answer.get("learned"), answer.get("peak_bytes")
+        if not key or not isinstance(peak, int) or answer.get("state") != "finished":
+            return
+        before = self._learned.get(str(key), Learned())
+        self._learned[key] = replace(before, peak_bytes=max(peak, before.peak_bytes or 0))
+        self._queue.set_learned(key, self._learned[key])
 
     def _brake(self, array: str, now: float) -> None:
         times = [at for at in self._failures.get(array, []) if now - at < BRAKE_SECONDS]

@@ -66,6 +66,8 @@ class View:
 
 def explain(job: JobRow, view: View) -> Reason:
     """The reason of a job in the state `held` or `queued`."""
+    if job.state == "held" and job.hold is not None:
+        return _held(job, view)
     if view.daemon is not None:
         return Reason(
             "daemon",

@@ -594,6 +594,17 @@ def stop_job(view: JobView, *, reason: str = "ds stop", grace_seconds: float | N
         return queue.job(view.row.id)
 
 
+def queue_counts() -> dict[str, int] | None:
+    """Jobs of this user that have not ended, by state; None without a queue, or with one that cannot be read."""
+    if not queue_exists():
+        return None
+    try:
+        with open_queue() as queue:
+            return queue.counts()
+    except DeviceError:
+        return None
+
+
 def exit_code(views: Sequence[JobView]) -> int:
     """What `ds wait` ends with: 0 when all finished well, else 1."""
     return 0 if all(view.row.state in GOOD_STATES for view in views) else 1

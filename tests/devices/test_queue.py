@@ -93,3 +93,12 @@ def test_a_lease_that_another_process_holds_keeps_a_job_waiting_and_costs_no_ret
         os.close(lock)
     row = queue.ended(job)
     assert (row.state, row.retried) == ("finished", 0)
+
+
+def test_a_job_that_lasts_is_sampled(queue: TestQueue) -> None:
+    job = queue.one("sleep", "100", gpus=(1, 1), sample=True)
+    queue.until(job, "running")
+    (attempt,) = queue.queue.rows.attempts(job)
+    queue._wait_until(lambda: (Path(attempt.live or "") / "system").is_dir(), 30)
+    queue.queue.act("stop", [job], reason="ds stop")
+    assert queue.ended(job).state == "stopped"

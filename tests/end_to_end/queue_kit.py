@@ -48,7 +48,7 @@ class TestQueue:
         run = Request(
             words=words,
             capture=Capture.nothing(),
-            sample=False,
+            sample=fields.pop("sample", False),
             time_limit_seconds=fields.pop("time", None),
             grace_seconds=5.0,
         )
