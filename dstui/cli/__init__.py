@@ -26,7 +26,7 @@ def _run() -> object:
 
         return run_dashboard()
     # The modules register their commands when they are loaded; help lists them in this order.
-    from dstui.cli import launching, queueing, looking, explaining, monitoring, acting, sharing, caring  # noqa: F401, I001
+    from dstui.cli import launching, queueing, looking, media, explaining, monitoring, acting, sharing, caring  # noqa: F401, I001
     from dstui.cli.app import app
 
     return app(standalone_mode=False)

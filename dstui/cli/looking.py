@@ -263,6 +263,8 @@ def _fields(detail: RunDetail) -> list[tuple[str, object]]:
             for place, (key, value) in enumerate(detail.config.items())
         ),
         *_capture_fields(detail.meta),
+        ("kept", _kept(detail)),
+        ("checkpoints", detail.checkpoints),
         ("commit", record.commit),
         *(("problem", problem) for problem in detail.problems),
     ]
@@ -279,6 +281,18 @@ def _missing_fields(missing: Sequence[str]) -> Iterator[tuple[str, object]]:
 def _inputs(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What the run was given and read, without what it wrote itself."""
     return [item for item in data.get("inputs") or [] if item.get("reason") != "written during the run"]
+
+
+def _kept(detail: RunDetail) -> str | None:
+    """What the script kept that is no number, counted."""
+    from dstui.units import format_bytes
+
+    kinds = Counter(item.kind for item in detail.media)
+    words = [f"{count:,} {kind if count == 1 else f'{kind}s'}" for kind, count in kinds.items()]
+    if names := {item.name for item in detail.artifacts}:
+        size = format_bytes(sum(item.size for item in detail.artifacts))
+        words.append(f"{len(names):,} {'artifact' if len(names) == 1 else 'artifacts'} of {size}")
+    return ", ".join(words) or None
 
 
 def _capture_fields(meta: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

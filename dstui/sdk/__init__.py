@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dstui.sdk.doctor import examine as examine
     from dstui.sdk.explaining import explain as explain
     from dstui.sdk.failures import Failure as Failure
+    from dstui.sdk.media import table_content as table_content
     from dstui.sdk.monitoring import machine_json as machine_json
     from dstui.sdk.monitoring import system_lines as system_lines
     from dstui.sdk.monitoring import watch_machine as watch_machine
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from dstui.sdk.project import open_store as open_store
     from dstui.sdk.runs import RunDetail as RunDetail
     from dstui.sdk.runs import RunView as RunView
+    from dstui.sdk.runs import artifact_json as artifact_json
+    from dstui.sdk.runs import media_json as media_json
     from dstui.sdk.status import Status as Status
     from dstui.sdk.status import read_status as read_status
     from dstui.sdk.suspects import RunChange as RunChange
@@ -54,6 +57,9 @@ _HOME_OF = {
     "SafeText": "dstui_store",
     "Status": "dstui.sdk.status",
     "StoreError": "dstui_store",
+    "artifact_json": "dstui.sdk.runs",
+    "media_json": "dstui.sdk.runs",
+    "table_content": "dstui.sdk.media",
     "capture_of": "dstui.execution.capture",
     "clean": "dstui_store",
     "end_like": "dstui.execution.front",

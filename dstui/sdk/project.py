@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dstui.execution.front import FrontResult
     from dstui.execution.launch import Outcome, Request, Say
     from dstui.sdk.differences import RunDifference
-    from dstui_store import LiveRun, RunRecord, SafeText, Series
+    from dstui_store import ArtifactFile, LiveRun, MediaItem, RunRecord, SafeText, Series
 
 STOP_POLL_SECONDS = 0.05
 FOLLOW_SECONDS = 0.2
@@ -143,7 +143,7 @@ class Project:
         view = self.run(name)
         run, problems = view.record.id, []
         parts: dict[str, Any] = {"meta": {}, "environment": {}, "config": dict(view.config), "skipped": [], "data": {}}
-        parts["system_summary"] = {}
+        parts |= {"system_summary": {}, "media": [], "artifacts": []}
         for part in parts:
             try:
                 parts[part] = getattr(self.store, part)(run)
@@ -152,7 +152,14 @@ class Project:
         problems += [clean(line) for line in parts["meta"].get("errors") or []]
         live = self.store.live_run(run)
         where = None if live is None or live.liveness() is not Liveness.ELSEWHERE else _last_sign(live)
-        return RunDetail(view=view, problems=problems, where=where, **parts)
+        checkpoints = self.store.layout.root / "checkpoints" / run
+        return RunDetail(
+            view=view,
+            problems=problems,
+            where=where,
+            checkpoints=str(checkpoints) if checkpoints.is_dir() else None,
+            **parts,
+        )
 
     def log(self, name: str) -> bytes:
         """The output of a run, exact bytes."""
@@ -214,6 +221,36 @@ class Project:
     def system_summary(self, name: str) -> dict[str, Any]:
         """Those samples in a few numbers: `summary` by metric (`mean`, `max`, `last`), and `devices`."""
         return self.store.system_summary(self.resolve(name))
+
+    def media(self, name: str) -> list[MediaItem]:
+        """Images, texts, histograms and tables that a run's script kept, in order of time."""
+        return self.store.media(self.resolve(name))
+
+    def media_content(self, name: str, media: str, step: int | None = None) -> tuple[MediaItem, bytes]:
+        """One of them, the last of that name unless a step is given, and its bytes.
+
+        Raises:
+            UsageError: the run has none of that name, or none at that step.
+        """
+        from dstui.sdk.media import find_item
+
+        run = self.resolve(name)
+        item = find_item(run, self.store.media(run), media, step)
+        return item, self.store.media_content(run, item)
+
+    def artifacts(self, name: str) -> list[ArtifactFile]:
+        """The files that a run's script kept, a line for each file of a folder."""
+        return self.store.artifacts(self.resolve(name))
+
+    def save_artifact(self, name: str, artifact: str, target: Path) -> int:
+        """Copies such a file or folder to a new place; returns how many files that are.
+
+        Raises:
+            UsageError: the run has none of that name, or the place is taken.
+        """
+        from dstui.sdk.media import save_artifact
+
+        return save_artifact(self.store, self.resolve(name), artifact, target)
 
     def code_changes(self, name: str) -> bytes:
         """The unified diff between the commit that a run was based on and the code that really ran."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dstui.errors import UsageError
-from dstui_store import clean, to_json
+from dstui_store import clean, iso_time, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas
 
-    from dstui_store import MetricSummary, RunRecord, SafeText, Series, Store
+    from dstui_store import ArtifactFile, MediaItem, MetricSummary, RunRecord, SafeText, Series, Store
 
 MAX_CODE_BYTES = 1 << 20
 """A larger ignored file is data."""
@@ -52,6 +52,14 @@ class RunView:
     def system(self, keys: list[str] | None = None) -> dict[str, Series]:
         """The samples of its processes, GPUs and machine, such as `cpu` and `gpu0.utilization`; else as `metrics`."""
         return self._store.system(self.record.id, keys)
+
+    def media(self) -> list[MediaItem]:
+        """Images, texts, histograms and tables that its script kept, in order of time."""
+        return self._store.media(self.record.id)
+
+    def artifacts(self) -> list[ArtifactFile]:
+        """The files that its script kept, a line for each file of a folder."""
+        return self._store.artifacts(self.record.id)
 
     @property
     def id(self) -> SafeText:
@@ -174,6 +182,9 @@ class RunDetail:
         system_summary: what it used, `summary` by metric and `devices`; empty when it was not sampled.
         problems: what could not be read, one sentence each; the rest is shown all the same.
         where: for a running run of another machine, where and when it was last seen; else None.
+        media: images, texts, histograms and tables that the script kept.
+        artifacts: files that it kept.
+        checkpoints: the folder that `checkpoint_dir` gave the script, on this machine; None when it did not ask.
     """
 
     view: RunView
@@ -185,6 +196,9 @@ class RunDetail:
     system_summary: Mapping[str, Any]
     problems: list[SafeText]
     where: SafeText | None
+    media: list[MediaItem]
+    artifacts: list[ArtifactFile]
+    checkpoints: str | None
 
     @property
     def missing_code(self) -> list[str]:
@@ -211,7 +225,9 @@ class RunDetail:
             "code": {**{key: code.get(key) for key in ("commit", "branch", "dirty", "tree")}, "skipped": self.skipped},
             "notes": self.view.record.notes,
             "environment": dict(self.environment),
-            "artifacts": None,
+            "artifacts": [artifact_json(item) for item in self.artifacts],
+            "media": [media_json(item) for item in self.media],
+            "checkpoints": self.checkpoints,
             "data": self.data.get("inputs"),
             "missing_code": self.missing_code,
             "sources": dict(self.meta.get("sources") or {}),
@@ -222,3 +238,14 @@ class RunDetail:
             "reproduction": None,
             "attempts": None,
         }
+
+
+def media_json(item: MediaItem) -> dict[str, Any]:
+    """An item as `ds media --json` prints it."""
+    data = {key: value for key, value in item.to_json().items() if key != "offset"}
+    return {**data, "time": iso_time(item.time)}
+
+
+def artifact_json(item: ArtifactFile) -> dict[str, Any]:
+    """A file as `ds artifacts --json` prints it."""
+    return {"name": item.name, "path": item.path, "size": item.size, "sha256": item.sha256}

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from dstui_store.live import Liveness as Liveness
     from dstui_store.live import LiveRun as LiveRun
     from dstui_store.live import start_ticks as start_ticks
+    from dstui_store.media import ArtifactFile as ArtifactFile
+    from dstui_store.media import MediaItem as MediaItem
+    from dstui_store.media import copy_kept as copy_kept
     from dstui_store.outgoing import Sent as Sent
     from dstui_store.remotes import Remote as Remote
     from dstui_store.repository import NewRun as NewRun
@@ -102,6 +105,7 @@ _HOMES = {
     "index": ("Index",),
     "layout": ("Layout", "file_system_type", "locate", "machine_id", "private_folder"),
     "live": ("Liveness", "LiveRun", "start_ticks"),
+    "media": ("ArtifactFile", "MediaItem", "copy_kept"),
     "repository": ("NewRun", "Store"),
     "schema": (
         "STATES",

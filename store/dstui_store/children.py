@@ -9,6 +9,7 @@ folders move by rename, and the next attempt goes on.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dstui_store import declared
+from dstui_store import declared, media
 from dstui_store.layout import private_folder
 from dstui_store.live import read_json, write_json
 from dstui_store.schema import run_id_of
@@ -65,6 +66,7 @@ def split(layout: Layout, run: LiveRun, end: Mapping[str, Any], next_number: Cal
             _make(making, run, end, child, processes[group], next_number())
         for path in files.get(group, ()):
             path.rename(making / child / "journal" / path.name)
+        _move_media(run.folder, making / child, {pid for pid in owner if owner[pid] == group})
         (making / child).rename(layout.live / child)
         made.append(child)
     return made
@@ -142,9 +144,30 @@ def _make(
     building.rename(making / child)
 
 
+def _objects(value: Json) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def _time(*values: Json) -> float:
     """The first of these that is a time."""
     return float(next((value for value in values if declared.is_time(value)), 0.0))
+
+
+def _move_media(source: Path, target: Path, processes: set[int]) -> None:
+    """Give a child what its processes kept; the bytes first, under a second name, for others may have kept the same."""
+    lines = [path for pid in sorted(processes) for path in media.of_process(source, pid)]
+    if not lines:
+        return
+    private_folder(target / "media")
+    for path in lines:
+        for line in declared.objects(path):
+            files = line.get("files")
+            parts = [line.get("sha256"), *(part.get("file") for part in _objects(files))]
+            for name in parts:
+                if isinstance(name, str) and media.is_content(name):
+                    with contextlib.suppress(FileNotFoundError, FileExistsError):
+                        os.link(source / "media" / name, target / "media" / name, follow_symlinks=False)
+        path.rename(target / "media" / path.name)
 
 
 def _copy_hello(source: Path, target: Path, pid: int) -> None:

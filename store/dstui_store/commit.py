@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dstui_store import declared, live, system
+from dstui_store import declared, live, media, system
 from dstui_store.errors import LimitError, StoreError
 from dstui_store.layout import private_folder
 from dstui_store.limits import MAX_JSON_BYTES
@@ -94,6 +94,7 @@ def collect(git: Git, run: LiveRun, end: Mapping[str, Json], masker: Masker) -> 
     trouble = [text[:MAX_TROUBLE_LENGTH] for text in run.errors()[:MAX_TROUBLES]]
     code["tree"] = _known_tree(git, code.get("tree"), trouble)
     load = _system(run, git.layout, files, trouble)
+    artifacts += media.collect(run, git.layout, files, masker, trouble)
     record = LiveRun(run.folder, run.alive_file, run.launch, run.state, end).record(summary)
     record = record.replace(config=config, name=masker.text(record.name), notes=masker.text(record.notes))
     record = record.replace(devices=system.device_names(load))

@@ -90,4 +90,16 @@ ENVELOPE_BUCKETS_SHARED = 1_000_000
 """Buckets of an envelope over all metrics."""
 
 MAX_MEDIA_VALUE_BYTES = 64 * 1024
-"""Size of one value in `media.parquet`."""
+"""Size of one image, text, histogram or table that stands in `media.bin`; larger ones are in `cas/`."""
+
+MAX_MEDIA_BYTES = 2 << 20
+"""Size of `media.bin`."""
+
+MAX_MEDIA_ITEM_BYTES = 16 << 20
+"""Size of one of them, wherever it is."""
+
+MAX_MEDIA_ITEMS = 4_000
+"""Number of them in one run."""
+
+MAX_ARTIFACT_FILES = 5_000
+"""Files that the script of one run kept."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dstui_store import declared, live, system
+from dstui_store import declared, live, media, system
 from dstui_store.errors import DamagedError, GitError, LimitError, RunNotFoundError
 from dstui_store.git import Git, quoted_alternate
 from dstui_store.limits import (
@@ -26,6 +26,7 @@ from dstui_store.limits import (
     MAX_CODE_FILES,
     MAX_JSON_BYTES,
     MAX_LOG_BYTES,
+    MAX_MEDIA_BYTES,
     MAX_PATH_BYTES,
 )
 from dstui_store.live import LiveRun
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from dstui_store.index import Index
     from dstui_store.journal import Series
     from dstui_store.layout import Layout
+    from dstui_store.media import ArtifactFile, MediaItem
 
 T = TypeVar("T")
 
@@ -70,9 +72,8 @@ class RunReading(ABC):
         entries = self.entries(run)
         if entry not in entries:
             raise DamagedError(f"Run `{run[:MIN_SHOWN_ID]}` has no `{entry}`")
-        limit = (
-            MAX_METRICS_BYTES if entry.endswith(".parquet") else MAX_LOG_BYTES if entry == "log.gz" else MAX_JSON_BYTES
-        )
+        limits = {"log.gz": MAX_LOG_BYTES, media.CONTENT: MAX_MEDIA_BYTES}
+        limit = MAX_METRICS_BYTES if entry.endswith(".parquet") else limits.get(entry, MAX_JSON_BYTES)
         return self.git.object(entries[entry], limit=limit, kind="blob")
 
     def entries(self, run: str) -> dict[str, str]:
@@ -157,6 +158,55 @@ class RunReading(ABC):
     def system_summary(self, run: str) -> dict[str, Json]:
         """Those samples in a few numbers, as `meta.json` has them: `summary` by metric, and `devices`."""
         return self._from(run, _live_system, lambda: system.checked(self.json(run, "meta.json").get("system")))
+
+    def media(self, run: str) -> list[MediaItem]:
+        """Images, texts, histograms and tables of a run, in order of time; their names are raw.
+
+        Raises:
+            DamagedError: the list cannot be read.
+        """
+        return self._from(
+            run,
+            lambda found: media.read_live(found.folder)[0],
+            lambda: media.parse(self._json_list(run, media.LIST)),
+        )
+
+    def media_content(self, run: str, item: MediaItem) -> bytes:
+        """The bytes of one of them, checked against their hash and decoded by nobody.
+
+        Raises:
+            DamagedError: they are not here, or others.
+        """
+        return self._from(
+            run,
+            lambda found: media.live_content(found.folder, item),
+            lambda: self._stored_content(run, item),
+        )
+
+    def artifacts(self, run: str) -> list[ArtifactFile]:
+        """The files that a run's script kept; their names are raw, but fit for files."""
+        return self._from(
+            run,
+            lambda found: media.read_live(found.folder)[1],
+            lambda: media.parse_artifacts(self._json_list(run, "artifacts.json")),
+        )
+
+    def artifact_file(self, run: str, file: ArtifactFile) -> Path:
+        """Where the bytes of such a file are, checked against their hash; to be copied, never changed.
+
+        Raises:
+            DamagedError: they are not here, or others.
+        """
+        if file.sha256 is None:
+            path = self.layout.live / run / "media" / str(file.live)
+            if path.is_file() and not path.is_symlink():
+                return path
+        elif (kept := self._in_cas(file.sha256)) is not None:
+            return kept
+        raise DamagedError(
+            f"The bytes of artifact `{file.name[:60]}` of run `{run[:MIN_SHOWN_ID]}` are not in this store",
+            hint="artifacts stay where the run was made: get it there",
+        )
 
     def code_files(self, run: str) -> dict[str, str]:
         """Path to blob of a run's code, submodules left out; errors as `code_entries`."""
@@ -280,13 +330,13 @@ class RunReading(ABC):
     def _stored_log(self, run: str) -> bytes:
         if "log.gz" not in self.entries(run):
             return b""
-        kept = self._kept(run).get("log")
+        kept = self._kept(run, "log").get("log")
         return kept.read_bytes() if kept is not None else _inflate(self.blob(run, "log.gz"))
 
     def _stored_metrics(self, run: str, keys: list[str] | None) -> dict[str, Series]:
         from dstui_store import metrics
 
-        kept = {name: path for name, path in self._kept(run).items() if name.startswith("metrics")}
+        kept = self._kept(run, "metrics")
         if kept:
             return metrics.read(kept, keys=keys, full=True)
         names = [name for name in self.entries(run) if name.startswith("metrics") and name.endswith(".parquet")]
@@ -326,16 +376,34 @@ class RunReading(ABC):
         data = load_json(self.blob(run, entry))
         return data if isinstance(data, list) else []
 
-    def _kept(self, run: str) -> dict[str, Path]:
-        """What was too big for the commit, by name: the files in `cas/` that are here and whose bytes are right."""
+    def _kept(self, run: str, start: str) -> dict[str, Path]:
+        """Entries too big for the commit whose name starts so: the files that are here and whose bytes are right."""
         found: dict[str, Path] = {}
         for item in self._json_list(run, "artifacts.json"):
-            name = item.get("sha256") if isinstance(item, dict) else None
-            if isinstance(name, str) and re.fullmatch(r"[0-9a-f]{64}", name):
-                path = self.layout.cas / name[:2] / name
-                if path.is_file() and _sha256(path) == name:
-                    found[str(item.get("path"))] = path
+            entry = item.get("path") if isinstance(item, dict) else None
+            if isinstance(entry, str) and entry.startswith(start):
+                path = self._in_cas(item.get("sha256"))
+                if path is not None:
+                    found[entry] = path
         return found
+
+    def _in_cas(self, digest: Json) -> Path | None:
+        """The file of this hash, when it is here and its bytes are right."""
+        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            return None
+        path = self.layout.cas / digest[:2] / digest
+        return path if path.is_file() and not path.is_symlink() and _sha256(path) == digest else None
+
+    def _stored_content(self, run: str, item: MediaItem) -> bytes:
+        if item.offset is not None:
+            return media.inline(item, self.blob(run, media.CONTENT))
+        path = self._in_cas(item.sha256)
+        if path is None or path.stat().st_size != item.size:
+            raise DamagedError(
+                f"The bytes of {item.kind} `{item.name[:60]}` of run `{run[:MIN_SHOWN_ID]}` are not in this store",
+                hint="those too big for a commit stay where the run was made: get them there",
+            )
+        return path.read_bytes()
 
     def _code_of(self, tree: str) -> dict[str, tuple[int, str]]:
         """Path to (mode, object id) of the files below a tree; errors as `code_entries`."""

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 NAMES = (
-    "artifacts.json code config.json env.json log.gz media.parquet meta.json metrics metrics.parquet skipped.json "
-    "system.parquet trial.json"
+    "artifacts.json code config.json env.json log.gz media.bin media.json meta.json metrics metrics.parquet "
+    "skipped.json system.parquet trial.json"
 ).split()
 NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 Points = list[tuple[int, int, float]]
