@@ -29,25 +29,37 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING or __package__:
     from .journal import JournalWriter, tell
-    from .values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of, whole_step
-    from .values import _number as _number
-    from .values import _Refusal as _Refusal
+    from .values import (
+        MASKED,
+        NESTING,
+        flatten,
+        is_secret,
+        log_checked,
+        rank_of_process,
+        refuse,
+        settings_of,
+        whole_step,
+    )
 else:
     # Run by path: the folder of this file is on `sys.path`.
     from journal import JournalWriter, tell
-    from values import NESTING, _flatten, _is_secret, log_checked, refuse, settings_of, whole_step
+    from values import (
+        MASKED,
+        NESTING,
+        flatten,
+        is_secret,
+        log_checked,
+        rank_of_process,
+        refuse,
+        settings_of,
+        whole_step,
+    )
 
 START_SECONDS = 120
 """How long `init` outside `ds run` waits for a new run; the code snapshot is taken meanwhile."""
 
 LOOK_SECONDS = 0.1
 """How often `should_stop` looks at the disk at most."""
-
-MASKED = "<secret>"
-"""Stands for a config value that must not be stored."""
-
-RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
-"""Where launchers of several processes say which one this is; the first that is set counts."""
 
 
 class Config(dict[str, Any]):
@@ -116,7 +128,7 @@ class Run:
         self.directory = directory
         self._journal: JournalWriter | None = None
         if directory is not None:
-            self._journal = JournalWriter(os.path.join(directory, "journal"), _rank(), str(os.getpid()))
+            self._journal = JournalWriter(os.path.join(directory, "journal"), rank_of_process(), str(os.getpid()))
         # The process that must write the end of the run, if it was started by `init`.
         self._owner: int | None = None
         self._finished = False
@@ -269,8 +281,8 @@ class Run:
         if self._journal is None or self._journal.rank != 0:
             return
         flat: dict[str, Any] = {}
-        _flatten(config, "", flat, NESTING)
-        masked = {key: MASKED if _is_secret(key, value) else value for key, value in flat.items()}
+        flatten(config, "", flat, NESTING)
+        masked = {key: MASKED if is_secret(key, value) else value for key, value in flat.items()}
         changed = {key: value for key, value in masked.items() if self._recorded.get(key, self) != value}
         if changed:
             self._recorded.update(changed)
@@ -636,12 +648,3 @@ def _watch_termination() -> None:
     if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, heard)
         os.register_at_fork(after_in_child=as_before)
-
-
-def _rank() -> int:
-    """The rank of this process among those of its run; 0 when no launcher says otherwise."""
-    for variable in RANK_VARIABLES:
-        text = os.environ.get(variable, "")
-        if text.isascii() and text.isdigit():
-            return min(int(text[:10]), 0xFFFFFFFF)
-    return 0

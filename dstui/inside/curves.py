@@ -146,15 +146,15 @@ class Curves:
     def config(self, settings: dict[str, Any]) -> None:
         """Write settings that are new or have changed."""
         if TYPE_CHECKING or __package__:
-            from dstui.inside.client import MASKED, _is_secret
+            from dstui.inside.values import MASKED, is_secret
         else:
-            from client import MASKED, _is_secret
+            from values import MASKED, is_secret
         new: dict[str, Any] = {}
         for key, value in settings.items():
             key = _clean(key)
             if key and len(self._settings) < SETTINGS and self._settings.get(key, self) != value:
                 self._settings[key] = value
-                masked = MASKED if _is_secret(key, value) else _clean(value) if isinstance(value, str) else value
+                masked = MASKED if is_secret(key, value) else _clean(value) if isinstance(value, str) else value
                 new[self._names.claim_setting(self, key, masked)] = masked
         if new:
             self._journal.config(new)

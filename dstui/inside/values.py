@@ -5,6 +5,7 @@ Standard library only, Python 3.9.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
@@ -14,6 +15,12 @@ if TYPE_CHECKING or __package__:
 else:
     # Run by path: the folder of this file is on `sys.path`.
     from journal import LARGEST_INTEGER, LARGEST_STEP, json_value, shorten, tell
+
+MASKED = "<secret>"
+"""Stands for a config value that must not be stored."""
+
+RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+"""Where launchers of several processes say which one this is; the first that is set counts."""
 
 NESTING = 16
 """Depth to which nested dicts of metrics or config are flattened."""
@@ -58,33 +65,33 @@ def _collect(values: Mapping[Any, Any], prefix: str, numbers: dict[str, float], 
             if type(value) is float:
                 numbers[name] = value
             elif isinstance(value, (int, float)) or hasattr(value, "item") or not isinstance(value, Mapping):
-                numbers[name] = _number(value)
+                numbers[name] = number(value)
             elif depth:
                 _collect(value, name + ".", numbers, depth - 1)
             else:
                 refuse(name, f"is nested more than {NESTING} dicts deep; flatten it")
-        except _Refusal as refusal:
+        except Refusal as refusal:
             refuse(name, str(refusal))
         except Exception as error:
             refuse(name, f"is {_kind(value)} that raises {type(error).__name__} when it is looked at; log a float")
 
 
-class _Refusal(Exception):
+class Refusal(Exception):
     """A value is no metric; the message goes on after its name."""
 
 
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
     """One number as float, NaN and infinities too.
 
     Raises:
-        _Refusal: it is something else.
+        Refusal: it is something else.
     """
     if isinstance(value, float):
         return float(value)
     if isinstance(value, int):
         if -LARGEST_INTEGER <= value <= LARGEST_INTEGER:
             return float(value)
-        raise _Refusal("is an integer beyond 2**53, which a float does not hold; log it in a larger unit")
+        raise Refusal("is an integer beyond 2**53, which a float does not hold; log it in a larger unit")
     try:
         item = getattr(value, "item", None)
         # The classes of arrays define `item`, those of exact numbers (Decimal, Fraction) only `__float__`.
@@ -93,25 +100,25 @@ def _number(value: Any) -> float:
             if type(scalar) is float:
                 return scalar
             # NumPy's long double is its own item.
-            return float(scalar) if type(scalar) is type(value) else _number(scalar)
+            return float(scalar) if type(scalar) is type(value) else number(scalar)
         if hasattr(value, "__float__"):
             return float(value)
-    except _Refusal:
+    except Refusal:
         raise
     except Exception:
         shape = getattr(value, "shape", None)
         if not isinstance(shape, tuple):
-            raise _Refusal(f"is {_kind(value)} that does not turn into a number; log a float") from None
-        raise _Refusal(
+            raise Refusal(f"is {_kind(value)} that does not turn into a number; log a float") from None
+        raise Refusal(
             f"is {_kind(value)} of shape {shorten(str(tuple(shape)))}, and a metric is one number; log its mean"
         ) from None
     if value is None:
-        raise _Refusal("is None; log it only when there is a value")
+        raise Refusal("is None; log it only when there is a value")
     if isinstance(value, (str, bytes, bytearray)):
-        raise _Refusal("is text, and a metric is a number; put it into `dstui.config({...})`")
+        raise Refusal("is text, and a metric is a number; put it into `dstui.config({...})`")
     if isinstance(value, complex):
-        raise _Refusal("is a complex number; log `abs(x)`, or `x.real` and `x.imag` under two names")
-    raise _Refusal(f"is {_kind(value)}, and a metric is one number; log a float")
+        raise Refusal("is a complex number; log `abs(x)`, or `x.real` and `x.imag` under two names")
+    raise Refusal(f"is {_kind(value)}, and a metric is one number; log a float")
 
 
 def whole_step(step: object) -> int | None:
@@ -170,11 +177,12 @@ def settings_of(values: object) -> dict[str, Any]:
         return {}
 
 
-def _flatten(values: Mapping[Any, Any], prefix: str, flat: dict[str, Any], depth: int) -> None:
+def flatten(values: Mapping[Any, Any], prefix: str, flat: dict[str, Any], depth: int) -> None:
+    """Put nested settings into `flat` by dotted name, as JSON has them."""
     for key, value in list(values.items()):
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and depth and value:
-            _flatten(value, name + ".", flat, depth - 1)
+            flatten(value, name + ".", flat, depth - 1)
             continue
         try:
             if getattr(value, "shape", None) == ():
@@ -184,7 +192,7 @@ def _flatten(values: Mapping[Any, Any], prefix: str, flat: dict[str, Any], depth
         flat[name] = json_value(value)
 
 
-def _is_secret(key: str, value: object) -> bool:
+def is_secret(key: str, value: object) -> bool:
     """Whether a setting is text that its name calls a secret; `pad_token = "[PAD]"` and `max_tokens = 512` are none."""
     if not isinstance(value, str):
         return False
@@ -192,3 +200,12 @@ def _is_secret(key: str, value: object) -> bool:
     if SECRET_WORDS.intersection(words) or SECRET_PAIRS.intersection(zip(words, words[1:])):
         return True
     return words[-1:] == ["token"] and _SPECIAL_TOKEN.fullmatch(value) is None
+
+
+def rank_of_process() -> int:
+    """The rank of this process among those of its run; 0 when no launcher says otherwise."""
+    for variable in RANK_VARIABLES:
+        text = os.environ.get(variable, "")
+        if text.isascii() and text.isdigit():
+            return min(int(text[:10]), 0xFFFFFFFF)
+    return 0

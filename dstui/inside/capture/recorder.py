@@ -8,8 +8,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ..client import MASKED, _flatten, _is_secret, _number, _rank, _Refusal
 from ..journal import JournalWriter, json_value
+from ..values import MASKED, Refusal, flatten, is_secret, number, rank_of_process
 from . import session
 
 SETTING_LIMIT = 4_096
@@ -28,8 +28,8 @@ def points(
     others: dict[str, int] = {}
     for name, value in list(values.items()):
         try:
-            numbers[str(name)] = _number(value)
-        except _Refusal:
+            numbers[str(name)] = number(value)
+        except Refusal:
             kind = type(value).__name__
             others[kind] = others.get(kind, 0) + 1
     if numbers:
@@ -60,11 +60,11 @@ def settings(source: str, values: Mapping[Any, Any], given: list[str] | None = N
     if here is None or not here.has_params():
         return
     flat: dict[str, Any] = {}
-    _flatten({key: value for key, value in values.items() if not _is_code(value)}, "", flat, 16)
+    flatten({key: value for key, value in values.items() if not _is_code(value)}, "", flat, 16)
     known = _known.setdefault(source, {})
     changed: dict[str, Any] = {}
     for key, value in list(flat.items())[:SETTING_LIMIT]:
-        value = MASKED if _is_secret(key, value) else value
+        value = MASKED if is_secret(key, value) else value
         if key not in known or known[key] != value:
             changed[key] = known[key] = value
     if changed:
@@ -109,7 +109,7 @@ def _writer(logger: str) -> JournalWriter:
         if writer is None:
             assert session.current is not None
             directory = os.path.join(session.current.live, "journal")
-            writer = JournalWriter(directory, _rank(), f"{os.getpid()}-{logger}", f"hook:{logger}", order=1)
+            writer = JournalWriter(directory, rank_of_process(), f"{os.getpid()}-{logger}", f"hook:{logger}", order=1)
             _writers[logger] = writer
         return writer
 

@@ -362,7 +362,7 @@ def test_config_is_recorded_once_and_changes_only(live: Path) -> None:
 def test_secrets_in_settings_are_not_stored(live: Path, key: str, value: Any, stored: bool) -> None:
     run = dstui.init(config={key: value})
     assert run.config[key] == value
-    assert settings(live) == {key: value if stored else client.MASKED}
+    assert settings(live) == {key: value if stored else values.MASKED}
 
 
 @pytest.mark.parametrize("variable", ["RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"])
