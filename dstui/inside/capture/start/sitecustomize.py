@@ -36,7 +36,22 @@ def _begin(own):
         pass
 
 
+def _tell_old():
+    """Say once that this Python is too old for the hook."""
+    path = os.path.join(os.environ.get("DSTUI_RUN_DIR") or os.devnull, "hello.jsonl")
+    try:
+        if not os.path.exists(path):
+            with open(path, "a") as file:
+                file.write(
+                    '{"error": "Python %d.%d is older than 3.9, so it was not seen into"}\n' % sys.version_info[:2]
+                )
+    except (IOError, OSError):
+        pass
+
+
 _own = os.path.dirname(os.path.abspath(__file__))
 if sys.version_info >= (3, 9):
     _begin(_own)
+else:
+    _tell_old()
 _chain(_own)
