@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +78,21 @@ def test_what_a_killed_script_kept_is_got_back(ds: DsCommand, project: Path) -> 
     assert Path(shown["checkpoints"]).is_dir()
     assert done.out.strip() == shown["checkpoints"]
     assert "2 images, 2 texts, 1 histogram, 1 table, 2 artifacts of 12 B" in ds("show", "@").out
+
+
+def test_the_examples_of_the_client_s_page_run(ds: DsCommand, project: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+    (project / "page.py").write_text("\n".join(re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)))
+    done = ds("run", "page.py")
+    assert done.code == 0, done.err
+    assert "said once" not in done.err
+    shown = json.loads(ds("show", "@", "--json").out)
+    assert (shown["summary"]["loss"]["count"], shown["config"]["batch_size"]) == (4, 32)
+    assert (len(shown["media"]), len(shown["artifacts"])) == (6, 1)
+    assert (Path(shown["checkpoints"]) / "LATEST").read_text() == "step-2"
+    for line in re.findall(r"^ds ((?:media|artifacts) .*)$", page, re.MULTILINE):
+        assert ds(*shlex.split(line, comments=True)).code == 0, line
+    assert (project / "best.bin").read_bytes() == b"weights"
 
 
 STOP = """
