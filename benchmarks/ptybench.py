@@ -342,14 +342,14 @@ def measure(plan: Plan) -> dict[str, Any]:
     result: dict[str, Any] = {}
     terminal = _measure_starts(plan, result)
     try:
-        for key, seconds in plan.before:
-            terminal.send(key_bytes(key))
-            terminal.pump(seconds)
+        _press_before(terminal, plan)
         if plan.idle:
             _measure_idle(terminal, plan, result)
         result["rss_mb"], result["pss_mb"] = terminal.memory_mb()
         if plan.key:
-            _measure_key(terminal, plan, result)
+            result.update(
+                _key_result([done for number in range(plan.repeat) for done in press(terminal, plan, number)])
+            )
         if plan.key and plan.hold:
             _measure_held_key(terminal, plan.key, result)
         if plan.resize:
@@ -360,6 +360,12 @@ def measure(plan: Plan) -> dict[str, Any]:
     finally:
         terminal.close()
     return result
+
+
+def _press_before(terminal: Terminal, plan: Plan) -> None:
+    for key, seconds in plan.before:
+        terminal.send(key_bytes(key))
+        terminal.pump(seconds)
 
 
 def _measure_starts(plan: Plan, result: dict[str, Any]) -> Terminal:
@@ -391,23 +397,56 @@ def _measure_idle(terminal: Terminal, plan: Plan, result: dict[str, Any]) -> Non
     result["idle_zlib_bytes_s"] = len(zlib.compress(output, 6)) / seconds if output else 0.0
 
 
-def _measure_key(terminal: Terminal, plan: Plan, result: dict[str, Any]) -> None:
-    done, sizes = [], []
-    for number in range(plan.repeat):
-        key = plan.back if plan.back and number % 2 else plan.key
-        mark, start = len(terminal.log), time.perf_counter()
-        terminal.send(key_bytes(key or ""))
-        terminal.pump(1.0, quiet=QUIET_SECONDS)
-        if len(terminal.log) > mark:
-            done.append((terminal.log[-1][0] + terminal.started - start) * 1e3)
-            sizes.append(len(terminal.output(mark)))
-        terminal.pump(0.02)
-    if done:
-        ordered = sorted(done)
-        result["key_n"] = len(done)
-        result["key_done_ms"] = statistics.median(done)
-        result["key_done_p95_ms"] = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-        result["key_bytes"] = statistics.median(sizes)
+def measure_keys_in_turn(plans: Mapping[str, Plan]) -> dict[str, dict[str, Any]]:
+    """The keys of several programs that run side by side, pressed in turn: a busy moment hits all of them alike."""
+    terminals = {name: _measure_starts(plan, {}) for name, plan in plans.items()}
+    try:
+        for name, plan in plans.items():
+            _press_before(terminals[name], plan)
+        pressed: dict[str, list[Press]] = {name: [] for name in plans}
+        for number in range(min(plan.repeat for plan in plans.values())):
+            for name, plan in plans.items():
+                pressed[name] += press(terminals[name], plan, number)
+    finally:
+        for terminal in terminals.values():
+            terminal.close()
+    return {name: _key_result(found) for name, found in pressed.items()}
+
+
+@dataclass(frozen=True)
+class Press:
+    """What came of one key; `back` is whether it was the plan's `back`."""
+
+    milliseconds: float
+    size: int
+    back: bool
+
+
+def press(terminal: Terminal, plan: Plan, number: int) -> list[Press]:
+    """One press of the plan's key, or of its `back` for odd numbers; nothing when nothing was drawn."""
+    back = plan.back is not None and number % 2 == 1
+    key = plan.back if back else plan.key
+    # What came since the last press, while another program had its turn.
+    terminal.pump(0.02)
+    mark, start = len(terminal.log), time.perf_counter()
+    terminal.send(key_bytes(key or ""))
+    terminal.pump(1.0, quiet=QUIET_SECONDS)
+    if len(terminal.log) == mark:
+        return []
+    return [Press((terminal.log[-1][0] + terminal.started - start) * 1e3, len(terminal.output(mark)), back)]
+
+
+def _key_result(pressed: Sequence[Press]) -> dict[str, Any]:
+    if not pressed:
+        return {}
+    ordered = sorted(done.milliseconds for done in pressed)
+    return {
+        "key_n": len(pressed),
+        "key_forth_ms": statistics.median(done.milliseconds for done in pressed if not done.back),
+        "key_done_ms": statistics.median(ordered),
+        "key_done_p95_ms": ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))],
+        "key_bytes": statistics.median(done.size for done in pressed),
+    }
 
 
 def _measure_held_key(terminal: Terminal, key: str, result: dict[str, Any]) -> None:
