@@ -232,7 +232,7 @@ def _code_paths(project: Path, run: str) -> Iterable[str]:
 
 def _hash_later(layout: Layout, paths: list[str]) -> None:
     """Let a process hash what the run did not wait for, so that the next run knows it."""
-    program = [sys.executable, "-m", "dstui.execution.hashing", str(layout.cache)]
+    program = [sys.executable, "-P", "-m", "dstui.execution.hashing", str(layout.cache)]
     with contextlib.suppress(OSError):
         listed = os.memfd_create("paths")
         try:

@@ -194,7 +194,7 @@ def _background(
 def clerk_command(cwd: Path, run: str) -> list[str]:
     """What the keeper becomes at the end when nobody is there to commit the run."""
     # Without the command's PYTHONPATH: the clerk is no process of the run.
-    return [sys.executable, "-E", "-m", "dstui.execution.clerk", str(cwd), run]
+    return [sys.executable, "-E", "-P", "-m", "dstui.execution.clerk", str(cwd), run]
 
 
 def take_snapshot(store: Store) -> Snapshot:

@@ -538,7 +538,7 @@ def _ask_for_run(about: Mapping[str, Any]) -> dict[str, Any]:
             options += [f"--{option}", about[option]]
     for tag in about.get("tags", ()):
         options += ["--tag", tag]
-    command = [sys.executable, "-m", "dstui.execution.begin", "--pid", str(os.getpid()), *options]
+    command = [sys.executable, "-P", "-m", "dstui.execution.begin", "--pid", str(os.getpid()), *options]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
