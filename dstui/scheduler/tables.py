@@ -29,6 +29,7 @@ CREATE TABLE job(
 CREATE INDEX job_open ON job(state) WHERE ended_at IS NULL;
 CREATE INDEX job_ended ON job(ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX job_submit ON job(submit);
+CREATE INDEX job_submit_open ON job(submit) WHERE ended_at IS NULL;
 CREATE TABLE dependency(job TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY(job, needs)) WITHOUT ROWID;
 CREATE INDEX dependency_needs ON dependency(needs);
 CREATE TABLE attempt(job TEXT NOT NULL, number INTEGER NOT NULL, run TEXT, state TEXT NOT NULL, pid INTEGER,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dstui.scheduler.cluster import DeviceState
     from dstui_store import SafeText
 
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS, ANSWER_SECONDS_PER_JOB = 10.0, 0.005
 """The longest that the daemon takes for a request."""
 
 POLL_SECONDS = 0.01
@@ -376,7 +376,7 @@ class JobQueue:
         jobs = [identity for name in names for identity in self.resolve(name, what=verb, many=True)]
         number = self.rows.ask(verb, jobs=jobs, by=_user(), **arguments)
         waking.rouse(self.place)
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + ANSWER_SECONDS + ANSWER_SECONDS_PER_JOB * len(jobs)
         while True:
             answer = self.rows.answer(number)
             if answer is not None:
