@@ -327,6 +327,15 @@ def test_rows_and_columns_are_sorted_alike_and_missing_ones_come_last(
         assert numbers == sorted(numbers, reverse=keys[0].descending)
 
 
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 200), max_size=60))
+def test_rows_with_equal_values_keep_their_order(seconds: list[int]) -> None:
+    runs = [RunRecord(id="k3f9c0000000000a", number=1, name="run", duration_seconds=value) for value in seconds]
+    order = Sort((SortKey("duration"),)).order(RecordColumns(runs, NOW), np.arange(len(runs)))
+    assert order.tolist() == sorted(range(len(seconds)), key=seconds.__getitem__)
+
+
 @example((SortKey("a,b"), SortKey(",", descending=True)))
 @given(st.lists(st.builds(SortKey, st.text(min_size=1, max_size=6), st.booleans()), max_size=3).map(tuple))
 def test_sort_keys_are_read_back_as_written(keys: tuple[SortKey, ...]) -> None:
