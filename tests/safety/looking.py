@@ -51,6 +51,8 @@ def look(store: Store) -> Seen:
             "code_changes": store.code_changes,
             "code": lambda run: [store.code_blob(oid) for oid in list(store.code_files(run).values())[:20]],
             "diff": lambda run: store.code_diff(None, store.code_tree(run)),
+            "media": lambda run: [store.media_content(run, item) for item in store.media(run)],
+            "artifacts": lambda run: [store.artifact_file(run, file) for file in store.artifacts(run)],
             "resolve": store.resolve,
         }
         for question, ask in asks.items():

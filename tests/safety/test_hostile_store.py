@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -485,7 +486,7 @@ JSON_BOMBS: dict[str, bytes] = {
 
 
 def test_json_bombs_are_refused_or_harmless(place: Place) -> None:
-    names = ("meta__json", "config__json", "env__json", "skipped__json", "artifacts__json")
+    names = ("meta__json", "config__json", "env__json", "skipped__json", "artifacts__json", "media__json")
     for content in JSON_BOMBS.values():
         for name in names if len(content) < 1000 else names[:2]:
             run_with(place.store, log__gz=gzip.compress(b"x"), **{name: content})
@@ -562,6 +563,23 @@ def test_an_artifact_list_leads_to_no_file_outside(place: Place, tmp_path: Path)
         assert place.store.log(run) == b"ends only\n"
     assert not cas.exists()
     place.look()
+
+
+def test_hostile_media_are_refused_and_decoded_by_nobody(place: Place) -> None:
+    good = {"name": "\x1b]0;x\x07", "kind": "image", "type": "image/png", "step": 1, "time": 1.0, "rank": 0, "size": 4}
+    good |= {"sha256": hashlib.sha256(b"\x89PNG").hexdigest(), "offset": 0}
+    bomb = b"\x89PNG"
+    readable = run_with(place.store, media__json=json.dumps([good]).encode(), media__bin=bomb)
+    refused = [
+        run_with(place.store, media__json=json.dumps([{**good, **change}]).encode(), media__bin=bomb)
+        for change in ({"offset": 3}, {"size": 1 << 40}, {"sha256": "0" * 64}, {"offset": None}, {"type": "text/html"})
+    ]
+    refused.append(run_with(place.store, media__json=json.dumps([good] * 4_001).encode(), media__bin=bomb))
+    refused.append(run_with(place.store, media__json=json.dumps([good]).encode()))
+    refused.append(run_with(place.store, media__json=json.dumps([good]).encode(), media__bin=bytes(3 << 20)))
+    seen = place.look()
+    assert "media" not in seen.refused.get(readable, {})
+    assert [run for run in refused if "media" not in seen.refused.get(run, {})] == []
 
 
 # --- code ---
