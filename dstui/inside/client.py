@@ -186,9 +186,7 @@ class Run:
         """
         self._keep(name, lambda media: media.histogram(name, values, whole_step(step), bins))
 
-    def log_table(
-        self, name: str, rows: Sequence[Any], columns: Sequence[str] | None = None, step: int | None = None
-    ) -> None:
+    def log_table(self, name: str, rows: Any, columns: Sequence[str] | None = None, step: int | None = None) -> None:
         """Keep a table of at most 10,000 rows and 256 columns.
 
         Args:
@@ -400,7 +398,7 @@ def log_histogram(name: str, values: Any, step: int | None = None, bins: int = 6
         run.log_histogram(name, values, step, bins)
 
 
-def log_table(name: str, rows: Sequence[Any], columns: Sequence[str] | None = None, step: int | None = None) -> None:
+def log_table(name: str, rows: Any, columns: Sequence[str] | None = None, step: int | None = None) -> None:
     """Keep a table; see `Run.log_table`."""
     run = _run or _present()
     if run is not None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -311,10 +312,9 @@ def histogram_of(values: Any, bins: int) -> dict[str, Any]:
         if str(values.dtype).endswith("bfloat16"):
             values = values.float()
     if hasattr(values, "__array__"):
-        try:
+        if "numpy" in sys.modules:
             return _histogram_of_array(values, bins)
-        except ImportError:
-            values = values.tolist()
+        values = values.tolist()
     flat: list[float] = []
     try:
         _flatten(values, flat, 8)
@@ -343,8 +343,7 @@ def _flatten(values: Any, flat: list[float], depth: int) -> None:
 
 
 def _histogram_of_array(values: Any, bins: int) -> dict[str, Any]:
-    import numpy
-
+    numpy: Any = sys.modules["numpy"]
     array = numpy.asarray(values)
     if array.dtype.kind not in "fiub":
         raise Refusal(f"holds values of type {array.dtype}, and a histogram is made of numbers")

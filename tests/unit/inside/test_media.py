@@ -49,7 +49,7 @@ def lines(live: Path) -> list[dict[str, Any]]:
 
 def content(live: Path) -> bytes:
     """The bytes of what was kept last."""
-    return (live / "media" / lines(live)[-1]["sha256"]).read_bytes()
+    return (live / "media" / str(lines(live)[-1]["sha256"])).read_bytes()
 
 
 def pixels(png: bytes) -> tuple[tuple[int, int, int], list[list[int]]]:
