@@ -154,7 +154,7 @@ def test_the_lock_is_held_for_the_last_step_only(store: Store, monkeypatch: pyte
 
     held: list[tuple[float, float]] = []
     worked: list[float] = []
-    real_lock, real_stage = repository.Store._locked, commit.stage
+    real_lock, real_stage = repository.Store.locked, commit.stage
 
     class Watched:
         def __init__(self, inner: object) -> None:
@@ -173,7 +173,7 @@ def test_the_lock_is_held_for_the_last_step_only(store: Store, monkeypatch: pyte
         worked.append(time.monotonic())
         return real_stage(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(repository.Store, "_locked", lambda self: Watched(real_lock(self)))
+    monkeypatch.setattr(repository.Store, "locked", lambda self: Watched(real_lock(self)))
     monkeypatch.setattr(commit, "stage", stage)
     committed_run(store, metrics={"loss": [1.0]})
     assert worked

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from types import FrameType, ModuleType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any, Callable
 
 from . import recorder
@@ -93,8 +94,12 @@ def jsonargparse(module: ModuleType) -> None:
         after(module.ArgumentParser, name, _jsonargparse, _nesting)
 
 
-def _jsonargparse(result: Any, *_: Any, **__: Any) -> None:
-    values = result.as_dict() if hasattr(result, "as_dict") else vars(result)
+def _jsonargparse(result: Any, parser: Any, *_: Any, **__: Any) -> None:
+    values = dict(result.as_dict() if hasattr(result, "as_dict") else vars(result))
+    for action in parser._actions:
+        if type(action).__name__ == "ActionConfigFile":
+            # The files that settings were read from are none.
+            values.pop(action.dest, None)
     typed = [word[2:].partition("=")[0] for word in sys.argv[1:] if word.startswith("--")]
     recorder.settings("argparse", plain(values), typed)
 
@@ -136,15 +141,47 @@ def _absl(_: Any, flags: Any, argv: Sequence[str], *__: Any, **___: Any) -> None
 def tyro(module: ModuleType) -> None:
     """`tyro.cli`: what it returns, or what it calls a function with; the argparse inside it stays silent."""
     after(module, "cli", _tyro, _nesting)
+    original = module.cli
+
+    @functools.wraps(original)
+    def cli(f: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(_seen_by(f) if type(f) is FunctionType else f, *args, **kwargs)
+
+    module.cli = cli  # type: ignore[attr-defined]
     package = sys.modules.get(module.__name__.partition(".")[0])
     if package is not None and "cli" in vars(package):
         package.cli = module.cli  # type: ignore[attr-defined]
 
 
 def _tyro(result: Any, function: Any, *_: Any, **__: Any) -> None:
-    typed = [word[2:].partition("=")[0].replace("-", "_") for word in sys.argv[1:] if word.startswith("--")]
+    typed = _typed_long()
     if dataclasses.is_dataclass(result) or isinstance(result, Mapping):
         recorder.settings("tyro", plain(result) if isinstance(result, Mapping) else _fields(result), typed)
+
+
+def _seen_by(function: FunctionType) -> Callable[..., Any]:
+    """The function that tyro calls with the settings as arguments; it may well be the whole training."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound.apply_defaults()
+            recorder.settings("tyro", plain(bound.arguments), _typed_long())
+        except Exception as error:
+            failed("tyro.cli", error)
+        depth, _nesting.depth = _nesting.depth, 0
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _nesting.depth = depth
+
+    return called
+
+
+def _typed_long() -> list[str]:
+    """The long options on the command line, as names."""
+    return [word[2:].partition("=")[0].replace("-", "_") for word in sys.argv[1:] if word.startswith("--")]
 
 
 def hydra(module: ModuleType) -> None:
@@ -173,9 +210,8 @@ def hydra(module: ModuleType) -> None:
 
 
 def _hydra(config: Any) -> None:
-    from omegaconf import OmegaConf  # type: ignore[import-not-found]  # there, since the script uses Hydra
-
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    # Loaded, since the script uses Hydra.
+    values = sys.modules["omegaconf"].OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     typed = [word.lstrip("+~").partition("=")[0].partition("@")[0] for word in sys.argv[1:] if "=" in word]
     recorder.settings("hydra", plain(values), typed)
 
