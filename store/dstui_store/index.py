@@ -8,6 +8,7 @@ Not thread-safe: one connection for each thread.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -210,8 +211,12 @@ class Index:
             database = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=10, isolation_level=None)
             database.execute("SELECT count(*) FROM meta")
             return database
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        os.close(descriptor)
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            # Not opened to look: a close would drop the locks that another thread of ours has on the file.
+            if self._path.is_symlink():
+                raise OSError(errno.ELOOP, "the index is a link", str(self._path)) from None
         database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
         if database.execute("PRAGMA user_version").fetchone()[0] != INDEX_VERSION:
             database = self._make(database)
