@@ -156,6 +156,28 @@ def test_the_seed_of_pytorch_is_asked_at_the_end(tracked: Tracked) -> None:
     assert shown["capture"]["complaints"] == []
 
 
+def test_a_library_that_only_looks_whether_another_is_there_leaves_it_watched(tracked: Tracked, project: Path) -> None:
+    (project / "tensorboardX").mkdir()
+    (project / "tensorboardX" / "__init__.py").write_text("from .writer import SummaryWriter\n")
+    (project / "tensorboardX" / "writer.py").write_text(
+        "class SummaryWriter:\n    logdir = 'runs'\n"
+        "    def add_scalar(self, tag, scalar_value, global_step=None, walltime=None):\n        pass\n"
+    )
+    shown, _ = tracked(
+        """
+import importlib.util
+for _ in range(2):
+    assert importlib.util.find_spec("tensorboardX.writer") is not None
+from tensorboardX import SummaryWriter
+writer = SummaryWriter()
+for step in range(3):
+    writer.add_scalar("loss", 1 / (step + 1), step)
+"""
+    )
+    assert shown["summary"]["loss"]["count"] == 3
+    assert shown["sources"] == {"loss": "hook:tensorboard"}
+
+
 # It must not be seen.
 
 

@@ -225,6 +225,7 @@ def test_printed_metric_of_the_same_name_gives_way(tmp_path: Path) -> None:
         ("eval-loss", "eval_loss"),
         ("eval/loss", "eval_loss"),
         ("train", "train"),
+        ("train/train_runtime", "runtime"),
     ],
 )
 def test_plain_names(name: str, plain: str) -> None:

@@ -29,6 +29,7 @@ WATCHED = {
     "tyro._cli": ("params", "parsers", "tyro"),
     "jsonargparse._core": ("params", "parsers", "jsonargparse"),
     "transformers.hf_argparser": ("params", "parsers", "hugging_face"),
+    "transformers.trainer": ("params", "parsers", "trainer"),
     "hydra.main": ("params", "parsers", "hydra"),
     "torch.utils.tensorboard.writer": ("tensorboard", "loggers", "tensorboard"),
     "tensorboardX.writer": ("tensorboard", "loggers", "tensorboard"),
@@ -105,7 +106,6 @@ class Finder:
         """The spec of a watched module, found by the finders after this one; None for all others."""
         if name not in self._left:
             return None
-        self._left.discard(name)
         for finder in sys.meta_path:
             if finder is self:
                 continue
@@ -123,6 +123,8 @@ class Finder:
         return spec
 
     def _run(self, name: str, loader: Any, original: Any, module: ModuleType) -> None:
+        # Not before: libraries look for others by their spec alone, to know whether they are there.
+        self._left.discard(name)
         try:
             del loader.exec_module
             before(self._session, name)

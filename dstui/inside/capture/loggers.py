@@ -16,6 +16,7 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "eval", "
 _folder_of: dict[str, str] = {}
 _owned: set[str] = set()
 _mlflow_run_of: dict[str, str] = {}
+_mlflow_run_of_setting: dict[str, str] = {}
 
 
 def tensorboard(module: ModuleType) -> None:
@@ -91,7 +92,7 @@ def _mlflow_metric(
 
 
 def _mlflow_param(_: Any, client: Any, run_id: str, key: str, value: Any, *__: Any, **___: Any) -> None:
-    recorder.settings("mlflow", {key: value})
+    recorder.settings("mlflow", {_mlflow_setting(run_id, key): _typed(value)})
 
 
 def _mlflow_batch(_: Any, client: Any, run_id: str, metrics: Any = (), params: Any = (), *__: Any, **___: Any) -> None:
@@ -100,7 +101,7 @@ def _mlflow_batch(_: Any, client: Any, run_id: str, metrics: Any = (), params: A
         steps.setdefault(metric.step, {})[_mlflow_name(run_id, metric.key)] = metric.value
     for step, values in steps.items():
         recorder.points("mlflow", values, recorder.whole(step))
-    settings = {param.key: _typed(param.value) for param in params or ()}
+    settings = {_mlflow_setting(run_id, param.key): _typed(param.value) for param in params or ()}
     if settings:
         recorder.settings("mlflow", settings)
 
@@ -110,6 +111,12 @@ def _mlflow_name(run_id: str, key: str) -> str:
     if not _mlflow_run_of:
         recorder.fact(logger="mlflow")
     first = _mlflow_run_of.setdefault(key, run_id)
+    return key if first == run_id else f"{run_id[:8]}/{key}"
+
+
+def _mlflow_setting(run_id: str, key: str) -> str:
+    """The setting, told apart in the same way."""
+    first = _mlflow_run_of_setting.setdefault(key, run_id)
     return key if first == run_id else f"{run_id[:8]}/{key}"
 
 

@@ -88,6 +88,19 @@ def _hugging_face(result: Any, *_: Any, **__: Any) -> None:
     recorder.settings("argparse", values)
 
 
+def trainer(module: ModuleType) -> None:
+    """The arguments of a Hugging Face `Trainer`, which often stand in the script."""
+    after(module.Trainer, "__init__", _trainer)
+
+
+def _trainer(_: Any, trainer: Any, *__: Any, **___: Any) -> None:
+    arguments = trainer.args
+    changed = [
+        field.name for field in dataclasses.fields(arguments) if getattr(arguments, field.name, None) != field.default
+    ]
+    recorder.settings("transformers", plain(arguments.to_dict()), changed)
+
+
 def jsonargparse(module: ModuleType) -> None:
     """`jsonargparse`, and with it Lightning's CLI."""
     for name in ("parse_args", "parse_object", "parse_path", "parse_string"):

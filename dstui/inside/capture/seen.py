@@ -58,11 +58,13 @@ def _seed(generator: str, value: Any) -> None:
 
 
 def _torch_at_exit(torch: Any, pid: int) -> None:
-    from . import recorder
-    from .wrap import failed
-
     if os.getpid() != pid:
         return
+    try:
+        from . import recorder
+        from .wrap import failed
+    except ImportError:
+        return  # The copy of the hook has gone.
     try:
         seed = int(torch.initial_seed())
         state: dict[str, Any] = {

@@ -26,8 +26,12 @@ _replaces = False
 _listened: set[type] = set()
 _runs: list[int] = []
 _first: dict[str, int] = {}
+_first_settings: dict[str, tuple[int, Any]] = {}
 _counters: dict[int, int] = {}
 _logged: dict[int, set[str]] = {}
+_configs: dict[int, int] = {}
+_summaries: dict[int, dict[Any, Any]] = {}
+_written: dict[int, dict[Any, Any]] = {}
 _uncounted: dict[str, int] = {}
 
 
@@ -68,32 +72,60 @@ def _entered(module: Any, run: Any) -> None:
         return
     if not _runs:
         recorder.fact(logger="wandb", wandb="replaced" if _replaces else "listened")
-    _runs.append(id(run))
-    atexit.register(_finished, None, run)
+    number = id(run)
+    _runs.append(number)
+    # It holds the run, so that no later one gets its number.
+    atexit.register(_at_exit, run)
+    _configs[id(run.config)] = number
+    summary = run.summary
+    # In wandb's disabled mode it is a dict; else each look at it asks another process, and complains after the end.
+    _summaries[number] = _written[id(summary)] = summary if isinstance(summary, dict) else {}
     kind = type(run)
     if kind not in _listened:
         _listened.add(kind)
         after(kind, "log", _log)
         after(kind, "finish", _finished)
+        # The end of a `with`.
+        after(kind, "_finish", _finished)
         settings = type(run.config)
         for name in ("update", "__setitem__", "__setattr__", "setdefaults", "update_locked"):
             after(settings, name, _settings)
+        for part in type(summary).__mro__[:-1]:
+            if part is not dict:
+                after(part, "update", _summarised)
     current: Any = getattr(module, "run", None)
     if current is run:
         # It was bound to the method before that was listened to.
         module.log = run.log
-    called: Any = getattr(run, "name", None)
-    recorder.about(
-        called if called and not str(called).startswith("dummy") else None,
-        getattr(run, "group", None) or None,
-        getattr(run, "tags", None) or None,
-    )
+    if len(_runs) == 1:
+        called: Any = getattr(run, "name", None)
+        recorder.about(
+            called if called and not str(called).startswith("dummy") else None,
+            getattr(run, "group", None) or None,
+            getattr(run, "tags", None) or None,
+        )
     _settings(None, run.config)
 
 
 def _settings(_: Any, config: Any, *__: Any, **___: Any) -> None:
+    number = _configs.get(id(config))
+    if number is None:
+        return
     values = config.as_dict() if hasattr(config, "as_dict") else dict(config)
-    recorder.settings("wandb", {key: value for key, value in values.items() if not str(key).startswith("_")})
+    found: dict[str, Any] = {}
+    for key, value in flat_numbers(values).items():
+        if not key.startswith("_"):
+            owner, first = _first_settings.get(key, (number, None))
+            if owner == number:
+                _first_settings[key] = number, value
+            found[key if owner == number or first == value else f"{_place(number)}/{key}"] = value
+    recorder.settings("wandb", found)
+
+
+def _summarised(_: Any, summary: Any, values: Any = (), *__: Any, **___: Any) -> None:
+    kept = _written.get(id(summary))
+    if kept is not None and kept is not summary:
+        kept.update(values)
 
 
 def _log(_: Any, run: Any, data: Any, step: Any = None, commit: Any = None, *__: Any, **___: Any) -> None:
@@ -117,16 +149,25 @@ def _log(_: Any, run: Any, data: Any, step: Any = None, commit: Any = None, *__:
 def _name(number: int, name: str) -> str:
     """The metric; under `run2/`, `run3/` where an earlier run of this process has it already."""
     first = _first.setdefault(name, number)
-    return name if first == number else f"run{_runs.index(number) + 1 if number in _runs else 0}/{name}"
+    return name if first == number else f"{_place(number)}/{name}"
+
+
+def _place(number: int) -> str:
+    """Which run of this process it is: `run2`."""
+    return f"run{_runs.index(number) + 1 if number in _runs else 0}"
+
+
+def _at_exit(run: Any) -> None:
+    try:
+        _finished(None, run)
+    except Exception as error:
+        failed("wandb at exit", error)
 
 
 def _finished(_: Any, run: Any, *__: Any, **___: Any) -> None:
     """What only the summary has is one point each; kinds that are not kept are counted."""
     number = id(run)
-    try:
-        summary = flat_numbers(dict(run.summary))
-    except Exception:
-        summary = {}
+    summary = flat_numbers(_summaries.get(number, {}))
     logged = _logged.setdefault(number, set())
     rest = {name: value for name, value in summary.items() if name not in logged and not name.startswith("_")}
     logged.update(rest)
