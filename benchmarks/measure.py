@@ -141,7 +141,7 @@ class Report:
 
 
 def machine() -> dict[str, object]:
-    """What the numbers depend on and a reader can know: processor, cores, Python, git and system."""
+    """What the numbers depend on and a reader can know: processor, cores, Python, git, system and load."""
     processor = ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -154,6 +154,8 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "git": git[2],
         "system": platform.release(),
+        # Of the last 15 minutes; over the number of cores, times on the wall say little.
+        "load": round(os.getloadavg()[2], 1),
     }
 
 

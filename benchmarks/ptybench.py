@@ -397,22 +397,6 @@ def _measure_idle(terminal: Terminal, plan: Plan, result: dict[str, Any]) -> Non
     result["idle_zlib_bytes_s"] = len(zlib.compress(output, 6)) / seconds if output else 0.0
 
 
-def measure_keys_in_turn(plans: Mapping[str, Plan]) -> dict[str, dict[str, Any]]:
-    """The keys of several programs that run side by side, pressed in turn: a busy moment hits all of them alike."""
-    terminals = {name: _measure_starts(plan, {}) for name, plan in plans.items()}
-    try:
-        for name, plan in plans.items():
-            _press_before(terminals[name], plan)
-        pressed: dict[str, list[Press]] = {name: [] for name in plans}
-        for number in range(min(plan.repeat for plan in plans.values())):
-            for name, plan in plans.items():
-                pressed[name] += press(terminals[name], plan, number)
-    finally:
-        for terminal in terminals.values():
-            terminal.close()
-    return {name: _key_result(found) for name, found in pressed.items()}
-
-
 @dataclass(frozen=True)
 class Press:
     """What came of one key; `back` is whether it was the plan's `back`."""
@@ -426,14 +410,14 @@ def press(terminal: Terminal, plan: Plan, number: int) -> list[Press]:
     """One press of the plan's key, or of its `back` for odd numbers; nothing when nothing was drawn."""
     back = plan.back is not None and number % 2 == 1
     key = plan.back if back else plan.key
-    # What came since the last press, while another program had its turn.
-    terminal.pump(0.02)
     mark, start = len(terminal.log), time.perf_counter()
     terminal.send(key_bytes(key or ""))
     terminal.pump(1.0, quiet=QUIET_SECONDS)
     if len(terminal.log) == mark:
         return []
-    return [Press((terminal.log[-1][0] + terminal.started - start) * 1e3, len(terminal.output(mark)), back)]
+    done = Press((terminal.log[-1][0] + terminal.started - start) * 1e3, len(terminal.output(mark)), back)
+    terminal.pump(0.02)
+    return [done]
 
 
 def _key_result(pressed: Sequence[Press]) -> dict[str, Any]:
