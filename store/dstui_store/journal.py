@@ -15,7 +15,7 @@ files follow too, so that a run reads the same before and after its commit:
   `.source`: its journals are `<rank>-stdout*`. From 2 on a keeper wrote the journal, so its points count as the main
   rank's.
 - **One value, one source.** A metric of one source is left out when a source before it in that order has one of the
-  same plain name: lower case, `/ . - space` as `_`, each leading `train_` dropped. Loggers (order 1) come by name.
+  same plain name: lower case, `/ . - space` as `_`, leading `train_`, `training_` dropped. Loggers (order 1) come by name.
 - **Ranks.** Journals are `<rank>-<name>.dsj`. The run's own metrics are those of its main rank: the lowest rank that
   has a journal of order 0 or 1. (A command that itself is task 3 of a Slurm job has no rank 0.)
 - **Order.** Points of a metric are in order of time; equal times keep the order (journals: by source, rank and name;
@@ -93,6 +93,7 @@ _MAX_MICROSECONDS = float(1 << 62)
 _WHOLE_CRC = 0x2144DF1C
 _FILE_NAME = re.compile(r"(\d{1,10})-(.{1,200})\.dsj", re.DOTALL)
 _SEPARATORS = str.maketrans("/.- ", "____")
+_TRAINING = re.compile(r"^(?:train(?:ing)?_)+(?=.)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -292,10 +293,7 @@ class Tail:
 
 def plain_name(name: str) -> str:
     """The form in which metrics of different sources are compared."""
-    name = name.lower().translate(_SEPARATORS)
-    while name.startswith("train_"):
-        name = name.removeprefix("train_")
-    return name
+    return _TRAINING.sub("", name.lower().translate(_SEPARATORS))
 
 
 def split(keys: list[str], key: Integers, step: Integers, time: Integers, value: Floats) -> dict[str, Series]:

@@ -226,6 +226,8 @@ def test_printed_metric_of_the_same_name_gives_way(tmp_path: Path) -> None:
         ("eval/loss", "eval_loss"),
         ("train", "train"),
         ("train/train_runtime", "runtime"),
+        ("training/val_loss", "val_loss"),
+        ("train_", "train_"),
     ],
 )
 def test_plain_names(name: str, plain: str) -> None:
