@@ -15,7 +15,7 @@ files follow too, so that a run reads the same before and after its commit:
   `.source`: its journals are `<rank>-stdout*`. From 2 on a keeper wrote the journal, so its points count as the main
   rank's.
 - **One value, one source.** A metric of one source is left out when a source before it in that order has one of the
-  same plain name: lower case, `/ . - space` as `_`, leading `train_`, `training_` dropped. Loggers (order 1) come by name.
+  same plain name: lower case, `/ . - space` as `_`, leading `train_`, `training_` dropped. Loggers (order 1): by name.
 - **Ranks.** Journals are `<rank>-<name>.dsj`. The run's own metrics are those of its main rank: the lowest rank that
   has a journal of order 0 or 1. (A command that itself is task 3 of a Slurm job has no rank 0.)
 - **Order.** Points of a metric are in order of time; equal times keep the order (journals: by source, rank and name;
