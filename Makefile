@@ -13,18 +13,22 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 # A changed choice of PyTorch is a new stamp, so it is installed again.
 TORCH_STAMP := $(VENV)/.torch-$(shell printf '%s' '$(TORCH) $(TORCH_INDEX)' | cksum | cut -d ' ' -f 1)
 STAMP := $(VENV)/.installed
+# dstui is not installed there: what it captures must not depend on that.
+FRAMEWORKS := .frameworks
+FRAMEWORKS_PIP := $(FRAMEWORKS)/bin/python -m pip --disable-pip-version-check install --quiet
+FRAMEWORKS_TORCH_STAMP := $(FRAMEWORKS)/$(notdir $(TORCH_STAMP))
 WORKERS ?= 2
 # The others in that folder are tools that benchmarks use.
-BENCHMARKS ?= $(filter-out make_demo many_runs measure ptybench,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
+BENCHMARKS ?= $(filter-out make_demo many_runs measure peer_program peers ptybench,$(basename $(notdir $(wildcard benchmarks/[a-z]*.py))))
 # Small models gain nothing from threads, and parallel tests would fight for the cores.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test bench soak docs clean
+.PHONY: help setup demo test test-frameworks bench bench-peers soak docs clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-14s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-22s %s\n' "$$target" "$$text"; done
 
 setup: $(STAMP) ## make .venv with PyTorch, dstui and the developer tools (TORCH=, TORCH_INDEX= choose the build)
 
@@ -68,6 +72,21 @@ test: setup ## check style, types and import walls, then run the tests
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) $(VENV)/bin/python -m pytest -n $(WORKERS) $(PYTEST)
 
+$(FRAMEWORKS_TORCH_STAMP): | $(VENV)/bin/python
+	@echo 'Making $(FRAMEWORKS) with $(TORCH)'
+	@rm -rf $(FRAMEWORKS)
+	@$(VENV)/bin/python -m venv $(FRAMEWORKS)
+	@$(FRAMEWORKS_PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	@touch $@
+
+$(FRAMEWORKS)/.installed: tests/frameworks/requirements.txt $(FRAMEWORKS_TORCH_STAMP)
+	@echo 'Installing the frameworks'
+	@$(FRAMEWORKS_PIP) --requirement $<
+	@touch $@
+
+test-frameworks: setup $(FRAMEWORKS)/.installed ## run programs of real frameworks, unchanged, in an environment of their own (3 GB)
+	$(RUN) $(VENV)/bin/python -m pytest -m frameworks tests/frameworks $(PYTEST)
+
 soak: setup ## run the large forms of the crash, safety and fuzz tests (hours)
 	$(RUN) $(VENV)/bin/python -m pytest -n $(WORKERS) -m soak --timeout 0 $(PYTEST)
 
@@ -79,9 +98,13 @@ bench: setup ## run every benchmark and add one JSON line each to benchmarks/res
 		else echo "benchmarks/$$name.py failed" >&2; status=1; fi; \
 	done; exit $$status
 
+bench-peers: setup ## measure other trackers beside dstui, each in an environment of its own (2 GB), and add the JSON line
+	@mkdir -p benchmarks/results
+	@line=$$($(RUN) $(VENV)/bin/python -m benchmarks.peers) && test -n "$$line" && printf '%s\n' "$$line" | tail -n 1 | tee -a benchmarks/results/peers.jsonl
+
 docs: setup ## write docs/cli.md and docs/keys.md anew from the program
 	$(VENV)/bin/python docs/generate.py
 
-clean: ## remove what make made: .venv, .demo, caches
-	rm -rf .venv .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove what make made: environments, .demo, caches
+	rm -rf .venv .frameworks .peers .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

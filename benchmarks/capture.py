@@ -1,0 +1,115 @@
+"""What the capture hook costs: the start of an interpreter, and a training step of 5 ms that logs to TensorBoard.
+
+A step logs two values by `SummaryWriter.add_scalar`; the writer is a real one where `make test-frameworks` or
+`make bench-peers` has installed one, else a stand-in that packs and buffers a record. What the hook adds to the two
+calls is measured without the 5 ms, which on a shared machine vary by more than that. CPU time; with and without take
+turns.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from benchmarks.measure import Report, cost_of, scratch, take_turns
+from dstui.execution.capture import Capture, variables
+
+ROOT = Path(__file__).parents[1]
+REPEATS = 25
+STEP_REPEATS = 9
+STEPS = 4_000
+STEP_SECONDS = 5e-3
+LIMIT_START_SECONDS = 8e-3
+LIMIT_STEP = 1.01
+
+STEP = """
+import sys, time
+from tensorboardX import SummaryWriter
+writer = SummaryWriter(sys.argv[1])
+for step in range(100):
+    writer.add_scalar("loss", 1 / (step + 1), step)
+steps = int(sys.argv[2])
+started = time.process_time()
+for step in range(steps):
+    writer.add_scalar("train/loss", 1 / (step + 1), step)
+    writer.add_scalar("train/acc", step / steps, step)
+print((time.process_time() - started) / steps)
+"""
+
+STAND_IN = """
+import struct, time
+class SummaryWriter:
+    def __init__(self, logdir):
+        self.logdir, self._records = logdir, []
+    def add_scalar(self, tag, scalar_value, global_step=None, walltime=None):
+        name = tag.encode()
+        self._records.append(struct.pack(f"<dq{len(name)}sf", walltime or time.time(), global_step, name, scalar_value))
+"""
+
+
+def real_python() -> Path | None:
+    """An interpreter that has tensorboardX."""
+    for folder in (ROOT / ".peers" / "tensorboardX", ROOT / ".frameworks"):
+        if any(folder.glob("lib/python*/site-packages/tensorboardX/writer.py")):
+            return folder / "bin" / "python"
+    return None
+
+
+def step_seconds(python: Path, folder: Path, environment: Mapping[str, str]) -> float:
+    """CPU of the two calls of one step."""
+    words = [str(python), "-c", STEP, str(folder / "runs"), str(STEPS)]
+    done = subprocess.check_output(words, cwd=folder, env={**os.environ, **environment}, text=True)
+    return float(done)
+
+
+def start_seconds(environment: Mapping[str, str], folder: Path) -> float:
+    return cost_of([sys.executable, "-c", "pass"], cwd=folder, env=environment).cpu_seconds
+
+
+def main() -> None:
+    report = Report.of(__file__)
+    with scratch() as folder:
+        live = folder / "live" / "run"
+        (live / "journal").mkdir(parents=True)
+        hooked = {**variables(Capture(), folder / "store", {}), "DSTUI_RUN_DIR": str(live)}
+        bare: dict[str, str] = {}
+        start = take_turns(
+            {"hooked": partial(start_seconds, hooked, folder), "bare": partial(start_seconds, bare, folder)}, REPEATS
+        )
+        if not (live / "hello.jsonl").exists():
+            raise RuntimeError("the hook was not loaded, so nothing was measured")
+        python = real_python()
+        report.values["writer"] = "tensorboardX" if python else "stand-in"
+        if python is None:
+            python = Path(sys.executable)
+            module = folder / "tensorboardX"
+            module.mkdir()
+            (module / "writer.py").write_text(STAND_IN)
+            (module / "__init__.py").write_text("from .writer import SummaryWriter\n")
+        step = take_turns(
+            {
+                "hooked": partial(step_seconds, python, folder, hooked),
+                "bare": partial(step_seconds, python, folder, bare),
+            },
+            STEP_REPEATS,
+        )
+        if not list((live / "journal").glob("*-tensorboard.dsj")):
+            raise RuntimeError("the hook recorded no point, so nothing was measured")
+    added = start["hooked"] - start["bare"]
+    report.add("start_bare_cpu_ms", start["bare"] * 1e3, 2)
+    report.add("start_hooked_cpu_ms", start["hooked"] * 1e3, 2)
+    report.add("start_added_cpu_ms", added * 1e3, 2)
+    report.compare("start_added_to_limit", added, LIMIT_START_SECONDS, 1.0)
+    report.add("two_calls_bare_cpu_us", step["bare"] * 1e6, 2)
+    report.add("two_calls_hooked_cpu_us", step["hooked"] * 1e6, 2)
+    spent = STEP_SECONDS + step["bare"]
+    report.compare("step_of_5_ms", spent + step["hooked"] - step["bare"], spent, LIMIT_STEP)
+    report.print_line()
+
+
+if __name__ == "__main__":
+    main()
