@@ -149,8 +149,13 @@ class RunTable:
         missing = [row for row in rows if row not in found and row >= 0]
         if missing:
             only = ",".join(map(str, missing))
-            for fields in self._query(f"SELECT {LINE_COLUMNS} FROM run WHERE row IN ({only})", ()):
-                line = self._maker.from_index(fields, self.id_length(fields[2]))
+            # One query for all: each gives up the interpreter, and while the screen starts it takes long to come back.
+            for *fields, before, after in self._query(
+                f"SELECT {LINE_COLUMNS}, (SELECT max(id) FROM run AS other WHERE other.id < run.id),"
+                f" (SELECT min(id) FROM run AS other WHERE other.id > run.id) FROM run WHERE row IN ({only})",
+                (),
+            ):
+                line = self._maker.from_index(fields, self._length(fields[2], (before, after)))
                 found[line.row] = self._lines[line.row] = line
             while len(self._lines) > KEPT_LINES:
                 self._lines.popitem(last=False)
@@ -161,6 +166,10 @@ class RunTable:
         near = self._query(
             "SELECT (SELECT max(id) FROM run WHERE id < ?), (SELECT min(id) FROM run WHERE id > ?)", (run, run)
         )[0]
+        return self._length(run, near)
+
+    def _length(self, run: str, near: Iterable[str | None]) -> int:
+        """As `id_length`, given the committed runs' ids next to it on either side."""
         others = [*(other for other in near if other), *(other for other in self._live if other != run)]
         return max([SHOWN_ID, *(_common(run, other) + 1 for other in others)])
 
