@@ -31,6 +31,8 @@ def expected_of(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The curves of two runs of wandb as those of one: what both have is told apart."""
     first, second = (run["curves"] for run in runs)
     expected = {**first, **{f"run2/{name}" if name in first else name: curve for name, curve in second.items()}}
+    # The script defines that these go by another metric.
+    expected["val/acc"] = [[epoch, value] for epoch, (_, value) in enumerate(expected["val/acc"])]
     # Only its summary has this.
     expected["best"] = [[101, 0.75]]
     return expected

@@ -32,6 +32,8 @@ _logged: dict[int, set[str]] = {}
 _configs: dict[int, int] = {}
 _summaries: dict[int, dict[Any, Any]] = {}
 _written: dict[int, dict[Any, Any]] = {}
+_step_metrics: dict[int, dict[str, str]] = {}
+_steps: dict[int, dict[str, int]] = {}
 _uncounted: dict[str, int] = {}
 
 
@@ -84,6 +86,7 @@ def _entered(module: Any, run: Any) -> None:
     if kind not in _listened:
         _listened.add(kind)
         after(kind, "log", _log)
+        after(kind, "define_metric", _defined)
         after(kind, "finish", _finished)
         # The end of a `with`.
         after(kind, "_finish", _finished)
@@ -95,8 +98,9 @@ def _entered(module: Any, run: Any) -> None:
                 after(part, "update", _summarised)
     current: Any = getattr(module, "run", None)
     if current is run:
-        # It was bound to the method before that was listened to.
+        # They were bound to the methods before those were listened to.
         module.log = run.log
+        module.define_metric = run.define_metric
     if len(_runs) == 1:
         called: Any = getattr(run, "name", None)
         recorder.about(
@@ -141,9 +145,43 @@ def _log(_: Any, run: Any, data: Any, step: Any = None, commit: Any = None, *__:
         _counters[number] = max(_counters.get(number, 0), place + (commit is True))
     values = flat_numbers(data)
     _logged.setdefault(number, set()).update(values)
-    others = recorder.points("wandb", {_name(number, name): value for name, value in values.items()}, place)
-    for kind, count in others.items():
-        _uncounted[kind] = _uncounted.get(kind, 0) + count
+    for metric in set(_step_metrics.get(number, {}).values()).intersection(values):
+        whole = recorder.whole(values[metric])
+        if whole is None:
+            _steps[number].pop(metric, None)
+        else:
+            _steps[number][metric] = whole
+    _points(number, values, place)
+
+
+def _defined(_: Any, run: Any, name: Any, step_metric: Any = None, *__: Any, **___: Any) -> None:
+    """The script says that some metrics go by another one, as the Hugging Face Trainer does by `train/global_step`."""
+    metric = getattr(step_metric, "name", step_metric)
+    if metric:
+        _step_metrics.setdefault(id(run), {})[str(name)] = str(metric)
+        _steps.setdefault(id(run), {})
+
+
+def _points(number: int, values: Mapping[str, Any], place: int | None) -> None:
+    """Record values of one run at this place, or at that of the metric that each goes by."""
+    by_step: dict[int | None, dict[str, Any]] = {}
+    for name, value in values.items():
+        by_step.setdefault(_step_of(number, name, place), {})[_name(number, name)] = value
+    for step, part in by_step.items():
+        for kind, count in recorder.points("wandb", part, step).items():
+            _uncounted[kind] = _uncounted.get(kind, 0) + count
+
+
+def _step_of(number: int, name: str, place: int | None) -> int | None:
+    """The last whole value of the metric that this one goes by; the place where there is none."""
+    by = _step_metrics.get(number)
+    if by is None:
+        return place
+    metric = by.get(name)
+    if metric is None:
+        patterns = [pattern for pattern in by if pattern.endswith("*") and name.startswith(pattern[:-1])]
+        metric = by[max(patterns, key=len)] if patterns else ""
+    return _steps[number].get(metric, place)
 
 
 def _name(number: int, name: str) -> str:
@@ -171,8 +209,7 @@ def _finished(_: Any, run: Any, *__: Any, **___: Any) -> None:
     logged = _logged.setdefault(number, set())
     rest = {name: value for name, value in summary.items() if name not in logged and not name.startswith("_")}
     logged.update(rest)
-    if rest:
-        recorder.points("wandb", {_name(number, name): value for name, value in rest.items()}, _counters.get(number))
+    _points(number, rest, _counters.get(number))
     if _uncounted:
         recorder.fact(uncounted=dict(_uncounted))
         _uncounted.clear()
