@@ -215,8 +215,8 @@ class Index:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             # Not opened to look: a close would drop the locks that another thread of ours has on the file.
-            if self._path.is_symlink() or not self._path.is_file():
-                raise OSError(errno.EINVAL, "it is no regular file", str(self._path)) from None
+            if self._path.is_symlink() or self._path.is_dir():
+                raise OSError(errno.EINVAL, "it is a link or a folder", str(self._path)) from None
         database = sqlite3.connect(self._path, timeout=10, isolation_level=None)
         if database.execute("PRAGMA user_version").fetchone()[0] != INDEX_VERSION:
             database = self._make(database)
