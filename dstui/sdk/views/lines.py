@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -143,25 +142,30 @@ def value_columns(lines: Sequence[RunLine], objective: str) -> tuple[ValueColumn
     The objective, the next metric, then params by how many values they take in these runs, then the other metrics, and
     last what all runs have alike.
     """
-    seen: Counter[str] = Counter(key for line in lines for key in line.values)
+    seen: dict[str, list[Value]] = {}
+    for line in lines:
+        for key, value in line.values.items():
+            seen.setdefault(key, []).append(value)
     metrics = by_importance(key[7:] for key in seen if key.startswith("metric."))
-    metrics = sorted(metrics, key=lambda name: (name != objective, seen[f"metric.{name}"] * 4 < len(lines)))
-    columns = [_column(f"metric.{name}", lines) for name in metrics[:MAX_METRIC_COLUMNS]]
-    params = [_column(key, lines) for key in sorted(seen) if key.startswith("param.")]
-    varied = sorted((item for item in params if item.differs), key=lambda item: -_variety(item.key, lines))
+    metrics = sorted(metrics, key=lambda name: (name != objective, len(seen[f"metric.{name}"]) * 4 < len(lines)))
+    keys = [*(f"metric.{name}" for name in metrics[:MAX_METRIC_COLUMNS]), *(key for key in seen if key[:6] == "param.")]
+    made = {key: _column(key, seen[key], len(lines)) for key in keys}
+    columns = [item for key, item in made.items() if key.startswith("metric.")]
+    params = [made[key] for key in sorted(made) if key.startswith("param.")]
+    varied = sorted((item for item in params if item.differs), key=lambda item: -_variety(seen[item.key]))
     alike = [item for item in params if not item.differs]
     return (*columns[:2], *varied[:MAX_PARAM_COLUMNS], *columns[2:], *alike[:MAX_PARAM_COLUMNS])
 
 
-def _column(key: str, lines: Sequence[RunLine]) -> ValueColumn:
-    values = [line.values.get(key) for line in lines]
+def _column(key: str, values: Sequence[Value], runs: int) -> ValueColumn:
+    """A column of what some of so many runs have."""
     numbers = tuple(value for value in values if isinstance(value, float))
-    return ValueColumn(key, clean(key.partition(".")[2], limit=60), len(set(values)) > 1, numbers)
+    differs = len(set(values)) > 1 or len(values) < runs
+    return ValueColumn(key, clean(key.partition(".")[2], limit=60), differs, numbers)
 
 
-def _variety(key: str, lines: Sequence[RunLine]) -> float:
+def _variety(values: Sequence[Value]) -> float:
     """How telling a param is: many values, but not a different text in every run."""
-    values = [line.values[key] for line in lines if key in line.values]
     distinct = len(set(values))
     texts = sum(not isinstance(value, float) for value in values)
     return distinct / 4 if texts and distinct == len(values) > 3 else float(distinct)

@@ -245,7 +245,7 @@ class RunTable:
     def _choose_columns(self, sample: Sequence[RunLine]) -> None:
         """Chooses columns anew only when other runs come first, so that a running one does not move them about."""
         rows = tuple(line.row for line in sample)
-        keys = frozenset(key for line in sample for key in line.values)
+        keys: frozenset[str] = frozenset().union(*(line.values for line in sample))
         if rows != self._shown or keys != self._sampled_keys:
             self._shown, self._sampled_keys = rows, keys
             self._objective = objective_of(key[7:] for key in keys if key.startswith("metric."))
