@@ -13,6 +13,7 @@ from .wrap import after
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "eval", "test", "dev"})
 """A writer into a folder of such a name logs one part of the data under the names of the others."""
 
+_names: dict[tuple[str, str], str] = {}
 _folder_of: dict[str, str] = {}
 _owned: set[str] = set()
 _mlflow_run_of: dict[str, str] = {}
@@ -36,7 +37,7 @@ def _scalar(
     *__: Any,
     **___: Any,
 ) -> None:
-    recorder.points("tensorboard", {_name(writer, str(tag)): scalar_value}, recorder.whole(global_step))
+    recorder.point("tensorboard", _name(writer, str(tag)), scalar_value, recorder.whole(global_step))
 
 
 def _scalars(
@@ -53,6 +54,13 @@ def _hparams(_: Any, writer: Any, hparam_dict: Any, *__: Any, **___: Any) -> Non
 def _name(writer: Any, tag: str) -> str:
     """The tag; with the writer's folder before it where another folder has that tag already."""
     folder = str(getattr(writer, "log_dir", None) or getattr(writer, "logdir", None) or "")
+    name = _names.get((folder, tag))
+    if name is None:
+        name = _names[folder, tag] = _name_in(folder, tag)
+    return name
+
+
+def _name_in(folder: str, tag: str) -> str:
     if folder and folder not in _owned:
         _owned.add(folder)
         recorder.fact(logger="tensorboard", owned=os.path.abspath(folder))
@@ -88,7 +96,7 @@ def _mlflow_metric(
     *__: Any,
     **___: Any,
 ) -> None:
-    recorder.points("mlflow", {_mlflow_name(run_id, key): value}, recorder.whole(step or 0))
+    recorder.point("mlflow", _mlflow_name(run_id, key), value, recorder.whole(step or 0))
 
 
 def _mlflow_param(_: Any, client: Any, run_id: str, key: str, value: Any, *__: Any, **___: Any) -> None:

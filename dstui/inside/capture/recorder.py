@@ -37,6 +37,14 @@ def points(
     return others
 
 
+def point(logger: str, name: str, value: Any, step: int | None = None) -> None:
+    """Record one value, if it is a number: the form that is called in every step of a training."""
+    try:
+        _writer(logger).log({name: number(value)}, step)
+    except Refusal:
+        pass
+
+
 def whole(step: Any) -> int | None:
     """A step as an integer, None when it is no whole number."""
     if step is None or type(step) is int:
@@ -104,6 +112,9 @@ def fact(**values: Any) -> None:
 
 
 def _writer(logger: str) -> JournalWriter:
+    known = _writers.get(logger)
+    if known is not None:
+        return known
     with _lock:
         writer = _writers.get(logger)
         if writer is None:
