@@ -229,7 +229,8 @@ def _metric(view: RunView, name: str) -> float | None:
 
 
 def _param_or_metric(view: RunView, name: str) -> Any:
-    return view.config[name] if name in view.config else _metric(view, name)
+    config = view.config
+    return config[name] if name in config else _metric(view, name)
 
 
 def _fields(detail: RunDetail) -> list[tuple[str, object]]:

@@ -219,7 +219,7 @@ def render_table(table: Table, out: Terminal) -> tuple[str, list[str]]:
     if not table.rows:
         return "", []
     cells = [_all_shown(column, [row[index] for row in table.rows]) for index, column in enumerate(table.columns)]
-    sizes = [list(map(cell_width, column)) for column in cells]
+    sizes = [[len(cell) if cell.isascii() else cell_width(cell) for cell in column] for column in cells]
     headings = [clean(column.name) for column in table.columns]
     natural = [max(cell_width(heading), *size) for heading, size in zip(headings, sizes, strict=True)]
     widths = fit_columns(table.columns, natural, out.width)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dstui_store.errors import AmbiguousRunError, RunNotFoundError
@@ -46,8 +45,12 @@ def resolve(name: str, index: Index, lives: Sequence[RunRecord], writer: str) ->
 
 def shown_length(index: Index, lives: Sequence[RunRecord]) -> int:
     """Length of the shortest id prefix, at least 5, that tells all runs apart."""
-    ids = sorted({*index.find("1", ()), *(record.id for record in lives)})
-    return max([MIN_SHOWN_ID, *(_common(a, b) + 1 for a, b in pairwise(ids))])
+    # Those of deleted runs count too: then the index of ids alone answers.
+    ids = {*(run for (run,) in index.query("SELECT id FROM run")), *(record.id for record in lives)}
+    length = MIN_SHOWN_ID
+    while len({run[:length] for run in ids}) < len(ids):
+        length += 1
+    return length
 
 
 def _by_age(name: str, index: Index, lives: Sequence[RunRecord]) -> list[str]:
@@ -94,8 +97,3 @@ def _near(name: str, index: Index, lives: Sequence[RunRecord]) -> list[str]:
     records = [*lives, *index.records(limit=500)]
     known = [text for record in records for text in (record.name, record.id[:MIN_SHOWN_ID])]
     return difflib.get_close_matches(name, known, n=3)
-
-
-def _common(first: str, second: str) -> int:
-    """How many leading characters two ids share."""
-    return next((place for place, (a, b) in enumerate(zip(first, second, strict=True)) if a != b), len(first))
