@@ -50,7 +50,8 @@ def status(as_json: Json = False) -> None:
         write_line(f"  and {len(found.ended) - 10} more: ds ls")
     if jobs:
         shown = ", ".join(f"{count} {state}" for state, count in sorted(jobs.items()))
-        write_line(f"queue: {shown}; `ds queue ls` says why they wait")
+        why = "; `ds queue` says why they wait" if {"queued", "held"} & jobs.keys() else ""
+        write_line(f"queue: {shown}{why}")
     write_line()
     write_line("next:  ", found.next_step)
 

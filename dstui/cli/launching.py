@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dstui.cli.app import app
+from dstui.cli.requests import (
+    Data,
+    Experiment,
+    Name,
+    NoCapture,
+    Note,
+    Params,
+    Seed,
+    Tags,
+    Time,
+    Words,
+    request_of,
+)
 
 if TYPE_CHECKING:
     from dstui.sdk import Outcome
@@ -24,49 +37,36 @@ Exits with the command's own code; 125 when it could not be started, 126 not exe
 
 @app.command("run", context_settings={"allow_interspersed_args": False}, help=HELP)
 def run(
-    words: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG]...", help="What to run.")],
-    name: Annotated[str | None, typer.Option("-n", "--name", help="Name; default: script and params.")] = None,
-    experiment: Annotated[str | None, typer.Option("-e", "--experiment", help="Experiment it belongs to.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("-t", "--tag", help="A tag; may be given again.")] = None,
-    note: Annotated[str, typer.Option(help="A note, in words.")] = "",
-    param: Annotated[
-        list[str] | None, typer.Option("-p", "--param", metavar="KEY=VALUE", help="A param; may be given again.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Sets DSTUI_SEED and PYTHONHASHSEED for the command.")] = None,
-    time: Annotated[str | None, typer.Option(metavar="2h", help="End the command after this long.")] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="PATH", help="A file or folder it reads, kept by hash; may be given again."),
-    ] = None,
+    words: Words,
+    name: Name = None,
+    experiment: Experiment = None,
+    tag: Tags = None,
+    note: Note = "",
+    param: Params = None,
+    seed: Seed = None,
+    time: Time = None,
+    data: Data = None,
     private: Annotated[bool, typer.Option("--private", help="Never share this run: it stays in this clone.")] = False,
-    no_capture: Annotated[
-        bool, typer.Option("--no-capture", help="Record only what the script logs to dstui.")
-    ] = False,
+    no_capture: NoCapture = False,
 ) -> None:
     """Run a command and keep it as one run."""
     from dstui.cli.diagnostics import say
-    from dstui.sdk import Request, capture_of, end_like, open_project, parse_assignment
-    from dstui.units import parse_duration
+    from dstui.sdk import end_like, open_project
 
     with open_project(create=True) as project:
-        settings = project.settings
-        request = Request(
-            words=words,
+        request = request_of(
+            project,
+            words,
             name=name,
-            experiment=experiment or settings["run.experiment"],
-            tags=tag or [],
-            notes=note,
-            params=dict(parse_assignment(item) for item in param or []),
+            experiment=experiment,
+            tags=tag,
+            note=note,
+            params=param,
             seed=seed,
+            time=time,
+            data=data,
             private=private,
-            data=[*((path, "option") for path in data or []), *((path, "setting") for path in settings["data.paths"])],
-            hash_max_bytes=settings["data.hash_max"],
-            capture=capture_of(settings, os.environ, off=no_capture),
-            sample=not no_capture and settings["capture.system"] == "auto",
-            time_limit_seconds=None if time is None else parse_duration(time),
-            grace_seconds=settings["run.grace"],
-            log_max_bytes=settings["run.log_max"],
-            stop_on_hangup=settings["run.on_hangup"] == "stop",
+            no_capture=no_capture,
         )
         outcome = project.launch(request, Path.cwd(), dict(os.environ), lambda line: say(f"ds: {line}"))
     _report(outcome)

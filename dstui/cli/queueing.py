@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dstui.cli.app import Csv, Json, Latex, Markdown, app
+from dstui.cli.requests import (
+    Data,
+    Experiment,
+    Name,
+    NoCapture,
+    Note,
+    Params,
+    Seed,
+    Tags,
+    Time,
+    Words,
+    request_of,
+)
 
 if TYPE_CHECKING:
     from dstui.sdk.queue import JobView
@@ -32,15 +45,13 @@ app.add_typer(cluster_app)
 
 @app.command("submit", context_settings={"allow_interspersed_args": False}, help=SUBMIT_HELP)
 def submit(
-    words: Annotated[list[str], typer.Argument(metavar="COMMAND [ARG]...", help="What to run.")],
-    name: Annotated[str | None, typer.Option("-n", "--name", help="Name; default: script and params.")] = None,
-    experiment: Annotated[str | None, typer.Option("-e", "--experiment", help="Experiment it belongs to.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("-t", "--tag", help="A tag; may be given again.")] = None,
-    note: Annotated[str, typer.Option(help="A note, in words.")] = "",
-    param: Annotated[
-        list[str] | None, typer.Option("-p", "--param", metavar="KEY=VALUE", help="A param; may be given again.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Sets DSTUI_SEED and PYTHONHASHSEED for the command.")] = None,
+    words: Words,
+    name: Name = None,
+    experiment: Experiment = None,
+    tag: Tags = None,
+    note: Note = "",
+    param: Params = None,
+    seed: Seed = None,
     gpus: Annotated[str | None, typer.Option(metavar="N|N-M", help="GPUs; default: by what it imports.")] = None,
     gpu_memory: Annotated[
         str | None, typer.Option(metavar="10G|auto", help="Share GPUs: memory of each that it needs.")
@@ -48,7 +59,7 @@ def submit(
     cpus: Annotated[int | None, typer.Option(min=0, help="CPU slots; default: 1, or 0 with a GPU.")] = None,
     priority: Annotated[str, typer.Option(metavar="high|normal|low", help="Its tier.")] = "normal",
     account: Annotated[str | None, typer.Option(help="Who is charged; default: the project.")] = None,
-    time: Annotated[str | None, typer.Option(metavar="2h", help="End the command after this long.")] = None,
+    time: Time = None,
     retries: Annotated[int, typer.Option(min=0, max=100, help="Start it again so often when it fails.")] = 0,
     after: Annotated[
         list[str] | None, typer.Option(metavar="JOB", help="Wait until this job has finished; may be given again.")
@@ -58,45 +69,33 @@ def submit(
     ] = None,
     hold: Annotated[bool, typer.Option("--hold", help="Wait for `ds queue release`.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Run in the project as it is then.")] = False,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="PATH", help="A file or folder it reads, kept by hash; may be given again."),
-    ] = None,
+    data: Data = None,
     private: Annotated[bool, typer.Option("--private", help="Never share its runs.")] = False,
-    no_capture: Annotated[
-        bool, typer.Option("--no-capture", help="Record only what the script logs to dstui.")
-    ] = False,
+    no_capture: NoCapture = False,
     as_json: Json = False,
 ) -> None:
     """Put a command into the queue."""
     from dstui.cli.diagnostics import say
     from dstui.cli.output import write_json, write_line
-    from dstui.sdk import Request, capture_of, open_project, parse_assignment
+    from dstui.sdk import open_project
     from dstui.sdk.queue import JobRequest, open_queue, parse_array, parse_gpus
-    from dstui.units import parse_bytes, parse_duration
+    from dstui.units import parse_bytes
 
     with open_project(create=True) as project, open_queue() as queue:
-        settings = project.settings
         request = JobRequest(
-            run=Request(
-                words=words,
+            run=request_of(
+                project,
+                words,
                 name=name,
-                experiment=experiment or settings["run.experiment"],
-                tags=tag or [],
-                notes=note,
-                params=dict(parse_assignment(item) for item in param or []),
+                experiment=experiment,
+                tags=tag,
+                note=note,
+                params=param,
                 seed=seed,
+                time=time,
+                data=data,
                 private=private,
-                data=[
-                    *((path, "option") for path in data or []),
-                    *((path, "setting") for path in settings["data.paths"]),
-                ],
-                hash_max_bytes=settings["data.hash_max"],
-                capture=capture_of(settings, os.environ, off=no_capture),
-                sample=not no_capture and settings["capture.system"] == "auto",
-                time_limit_seconds=None if time is None else parse_duration(time),
-                grace_seconds=settings["run.grace"],
-                log_max_bytes=settings["run.log_max"],
+                no_capture=no_capture,
             ),
             gpus=None if gpus is None else parse_gpus(gpus),
             memory_bytes=None if gpu_memory in (None, "auto") else parse_bytes(str(gpu_memory)),
@@ -289,6 +288,7 @@ def cluster_usage(
 
 
 def _list(ended: int, forms: dict[str, bool]) -> None:
+    from dstui.cli.diagnostics import say
     from dstui.cli.output import Column, Form, Table, chosen_form, state_style, write_json, write_table
     from dstui.sdk.queue import open_queue
     from dstui.units import format_age
@@ -329,6 +329,9 @@ def _list(ended: int, forms: dict[str, bool]) -> None:
         ]
         for view in views
     ]
+    if not rows and form is Form.HUMAN:
+        say(f"ds: {'no job yet' if ended else 'the queue is empty'}; `ds submit COMMAND` adds one")
+        return
     write_table(Table(columns, rows), form)
 
 

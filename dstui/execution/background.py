@@ -21,7 +21,7 @@ from dstui.execution import environment, inputs, interpreter
 from dstui.execution.hashing import HashCache, Stopped, be_last
 from dstui.execution.inputs import Input, OpenedFiles, Place
 from dstui.execution.interpreter import Interpreter
-from dstui_store import Checkout, Layout, Store, StoreError, checkout_of
+from dstui_store import Layout, Store, StoreError, WorkTree, worktree_of
 
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.5, 2.0
 """When the list of opened files is looked at, and how often."""
@@ -159,8 +159,8 @@ class Background:
             self._packages_known.set()
 
     def _write_environment(self, answer: Mapping[str, Any], *, look: bool) -> None:
-        def state_of(folder: Path) -> Checkout:
-            return checkout_of(self._layout, folder)
+        def state_of(folder: Path) -> WorkTree:
+            return worktree_of(self._layout, folder)
 
         found = environment.with_packages(
             self.described, answer, self._variables, self._layout.project, state_of if look else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dstui.execution.interpreter import Interpreter
-    from dstui_store import Checkout
+    from dstui_store import WorkTree
 
 ALLOWED_VARIABLES = (
     *("CUDA_", "NVIDIA_", "OMP_", "MKL_", "NCCL_", "TORCH", "PYTORCH_", "XLA_", "TF_", "PYTHON", "SLURM_"),
@@ -77,7 +77,7 @@ def with_packages(
     answer: Mapping[str, Any],
     environment: Mapping[str, str],
     project: Path,
-    look: Callable[[Path], Checkout] | None,
+    look: Callable[[Path], WorkTree] | None,
 ) -> dict[str, Any]:
     """The whole `env.json`, from what an interpreter told of itself.
 
@@ -177,7 +177,7 @@ def _lock_file(path: Path, project: Path) -> dict[str, Any] | None:
 
 
 def _editable(
-    name: str, source: Mapping[str, Any], project: Path, look: Callable[[Path], Checkout] | None
+    name: str, source: Mapping[str, Any], project: Path, look: Callable[[Path], WorkTree] | None
 ) -> dict[str, Any]:
     path = source.get("path")
     inside = _is_inside(path, project)

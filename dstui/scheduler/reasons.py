@@ -313,7 +313,7 @@ def impossible(demand: Demand, account: str, tier: str, cluster: Cluster, policy
                 )
     if demand.cpus > cluster.cpu_slots:
         return (
-            f"The job needs {_slots(demand.cpus)}, and there are {cluster.cpu_slots}",
+            f"The job needs {_slots(demand.cpus)}, and this machine has {cluster.cpu_slots}",
             f"`--cpus {cluster.cpu_slots}` at most, or set `scheduler.cpu_slots` higher",
         )
     return None

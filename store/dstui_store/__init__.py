@@ -10,8 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dstui_store.checkout import Checkout as Checkout
-    from dstui_store.checkout import checkout_of as checkout_of
     from dstui_store.disclosure import Finding as Finding
     from dstui_store.envelope import Envelope as Envelope
     from dstui_store.envelope import order as order
@@ -78,9 +76,11 @@ if TYPE_CHECKING:
     from dstui_store.text import raw as raw
     from dstui_store.worker import Answer as Answer
     from dstui_store.worker import Worker as Worker
+    from dstui_store.worktree import WorkTree as WorkTree
+    from dstui_store.worktree import worktree_of as worktree_of
 
 _HOMES = {
-    "checkout": ("Checkout", "checkout_of"),
+    "worktree": ("WorkTree", "worktree_of"),
     "envelope": ("Envelope", "order"),
     "errors": (
         "AmbiguousRunError",

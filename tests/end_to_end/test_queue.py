@@ -267,7 +267,7 @@ def test_reset_stops_everything_and_keeps_the_old_queue_beside(queue: TestQueue,
 def test_what_can_never_start_is_refused(queue: TestQueue) -> None:
     with pytest.raises(RefusedError, match="has no GPU"):
         queue.one("true", gpus=parse_gpus("1"))
-    with pytest.raises(RefusedError, match="needs 2 CPU slots, and there are 1"):
+    with pytest.raises(RefusedError, match="needs 2 CPU slots, and this machine has 1"):
         queue.one("true", cpus=2)
     with pytest.raises(RunNotFound, match="no job `zzzzz`"):
         queue.one("true", after=["zzzzz"])

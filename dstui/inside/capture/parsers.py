@@ -12,7 +12,7 @@ from types import FrameType, FunctionType, ModuleType
 from typing import Any, Callable
 
 from . import recorder
-from .wrap import Outermost, after, failed
+from .wrap import Outermost, after, before, failed
 
 OWN_PARSERS = frozenset("hydra absl torch tensorboard mlflow wandb ray IPython traitlets pip setuptools".split())
 """Packages that parse options of their own; a library that a script calls to parse its options is none of these."""
@@ -227,24 +227,6 @@ def _hydra(config: Any) -> None:
     values = sys.modules["omegaconf"].OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     typed = [word.lstrip("+~").partition("=")[0].partition("@")[0] for word in sys.argv[1:] if "=" in word]
     recorder.settings("hydra", plain(values), typed)
-
-
-def before(owner: Any, name: str, record: Callable[..., None]) -> None:
-    """Call `record` before each `owner.name`: for functions that return when the training is over."""
-    original = vars(owner)[name]
-    working = [True]
-
-    @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if working[0]:
-            try:
-                record(*args, **kwargs)
-            except Exception as error:
-                working[0] = False
-                failed(f"{owner.__name__}.{name}", error)
-        return original(*args, **kwargs)
-
-    setattr(owner, name, wrapper)
 
 
 def plain(values: Mapping[Any, Any]) -> dict[str, Any]:

@@ -52,6 +52,24 @@ def after(owner: Any, name: str, record: Callable[..., None], nesting: Outermost
     setattr(owner, name, wrapper)
 
 
+def before(owner: Any, name: str, record: Callable[..., None]) -> None:
+    """Call `record` before each `owner.name`: for functions that return when the training is over."""
+    original = vars(owner)[name]
+    working = [True]
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if working[0]:
+            try:
+                record(*args, **kwargs)
+            except Exception as error:
+                working[0] = False
+                failed(f"{owner.__name__}.{name}", error)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapper)
+
+
 def failed(what: str, error: BaseException) -> None:
     """Write down that a recorder failed; not even that may raise."""
     try:

@@ -203,7 +203,8 @@ class RunCharts:
 
     def _words(self) -> list[str]:
         options = self.model.options
-        words = [f"by {options.axis}"]
+        # The steps of a run's load are its seconds.
+        words = ["by second" if self.system and options.axis == "step" else f"by {options.axis}"]
         words += ["log y"] if options.log else []
         words += [f"smooth {options.smoothing:g}"] if options.smoothing else []
         words += ["zoomed"] if self._range is not None else []

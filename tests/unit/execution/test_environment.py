@@ -158,15 +158,15 @@ def test_thousands_of_packages_stay_within_what_readers_admit(tmp_path: Path) ->
 def test_an_editable_install_elsewhere_is_named_with_its_commit_and_edits(
     project: Path, tmp_path: Path, in_git: Callable[..., Path]
 ) -> None:
-    from dstui_store import checkout_of
+    from dstui_store import worktree_of
 
     other = in_git(tmp_path / "other")
     with Store.open(project, create=True) as store:
-        clean = checkout_of(store.layout, other / "package")
+        clean = worktree_of(store.layout, other / "package")
         (other / "package" / "a.py").write_text("edited\n")
-        edited = checkout_of(store.layout, other)
+        edited = worktree_of(store.layout, other)
         subprocess.run(["git", "add", "-A"], cwd=other, check=True)
-        staged = checkout_of(store.layout, other)
+        staged = worktree_of(store.layout, other)
     assert (clean.branch, clean.dirty, edited.dirty, staged.dirty) == ("main", False, True, True)
     assert clean.commit == subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=other, text=True).strip()
 
@@ -193,7 +193,7 @@ def in_git() -> Callable[..., Path]:
 
 
 def test_nothing_of_that_repository_is_run(project: Path, tmp_path: Path, in_git: Callable[..., Path]) -> None:
-    from dstui_store import checkout_of
+    from dstui_store import worktree_of
 
     other = in_git(tmp_path / "other")
     (other / "package" / "a.py").write_text("other\n")
@@ -201,5 +201,5 @@ def test_nothing_of_that_repository_is_run(project: Path, tmp_path: Path, in_git
     # What was planted does work, with the user's own git.
     (other / "fired").unlink()
     with Store.open(project, create=True) as store:
-        assert checkout_of(store.layout, other).dirty is True
+        assert worktree_of(store.layout, other).dirty is True
     assert not (other / "fired").exists()

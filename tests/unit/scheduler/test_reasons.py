@@ -170,7 +170,7 @@ def test_a_request_that_can_never_be_met_is_refused_with_the_reason() -> None:
     assert message(gpus=2) == "A normal job of account `one` may have 1 GPU, and this one asks for 2"
     assert message("high", gpus=2) == "Account `one` may hold 1 GPU at high, and the job needs 2"
     assert message(gpus=1, memory_bytes=100 * GIB).startswith("No GPU here has")
-    assert message(cpus=5) == "The job needs 5 CPU slots, and there are 4"
+    assert message(cpus=5) == "The job needs 5 CPU slots, and this machine has 4"
     assert message(gpus=1, cpus=4) == message("low", gpus=2) == ""
     none = impossible(Demand(gpus=1), "one", "normal", cluster(), Policy())
     assert none is not None

@@ -20,7 +20,7 @@ LOOK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Checkout:
+class WorkTree:
     """Where a folder stands.
 
     Attributes:
@@ -34,7 +34,7 @@ class Checkout:
     dirty: bool | None = None
 
 
-def checkout_of(layout: Layout, folder: Path) -> Checkout:
+def worktree_of(layout: Layout, folder: Path) -> WorkTree:
     """The state of the repository that a folder lies in.
 
     Args:
@@ -43,17 +43,17 @@ def checkout_of(layout: Layout, folder: Path) -> Checkout:
     try:
         other = locate(folder)
     except StoreError:
-        return Checkout()
+        return WorkTree()
     if other.git_dir is None:
-        return Checkout()
+        return WorkTree()
     commit, branch = read_head(other)
     if commit is None:
-        return Checkout(None, branch, None)
+        return WorkTree(None, branch, None)
     placed = replace(layout, project=other.project, git_dir=other.git_dir, common_dir=other.common_dir)
     try:
-        return Checkout(commit, branch, _is_dirty(placed, commit))
+        return WorkTree(commit, branch, _is_dirty(placed, commit))
     except (StoreError, OSError):
-        return Checkout(commit, branch, None)
+        return WorkTree(commit, branch, None)
 
 
 def _is_dirty(layout: Layout, commit: str) -> bool | None:
